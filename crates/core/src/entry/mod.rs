@@ -1,0 +1,150 @@
+//! The bytes under one cache key.
+//!
+//! ```text
+//! magic D7 | kind | format 01 | …                                              every entry
+//!          | 'V'  |           | flags (1) | hash (8) | payload                 a value, or that there is no row
+//!          | 'L'  |           | lease id (16) | owner until (8)                a fill lease
+//!          | 'B'  |           | flags (1) | { token (16) | deadline (8) } …    commit barriers
+//! ```
+//!
+//! Numbers are big-endian; times are the cache server's, in milliseconds. What lacks the magic, or a value whose hash does not
+//! fit, is damage: a miss, overwritten by the next fill. The right magic with another kind or format belongs to another
+//! process (a newer release, another strategy): readers read SQL and do not fill, writers refuse.
+//!
+//! The hash covers schema, row type, cache key, flags and payload, so that bytes are only ever read as what they were stored for.
+
+pub mod state;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::error::{Error, Result};
+
+/// First byte of every entry.
+pub const MAGIC: u8 = 0xD7;
+/// Third byte of every entry that this release reads and writes.
+pub const FORMAT: u8 = 1;
+/// Second byte of a value.
+pub const VALUE: u8 = b'V';
+/// Second byte of a fill lease.
+pub const LEASE: u8 = b'L';
+/// Second byte of commit barriers.
+pub const BARRIER: u8 = b'B';
+
+/// Bytes before a value's payload.
+pub const VALUE_HEADER: usize = 12;
+const ABSENT: u8 = 1;
+
+/// Writes and reads the values of one namespace.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    schema: u32,
+    row_type: &'static str,
+    max_value_bytes: usize,
+}
+
+/// What a value says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened<'a> {
+    /// The row's payload.
+    Row(&'a [u8]),
+    /// SQL had no such row.
+    Absent,
+}
+
+impl Seal {
+    /// For rows of type `R` in the given schema version.
+    #[must_use]
+    pub fn new<R>(schema: u32, max_value_bytes: usize) -> Self {
+        // The path of a module may change between releases of an application; the name of the type seldom does.
+        let path = std::any::type_name::<R>();
+        let row_type = path.rsplit("::").next().unwrap_or(path);
+        Seal { schema, row_type, max_value_bytes }
+    }
+
+    /// The value that holds `payload`, or that there is no row.
+    ///
+    /// # Errors
+    /// `Invalid` if the payload is longer than the namespace's `max_value_bytes`.
+    pub fn seal(&self, key: &[u8], payload: Option<&[u8]>) -> Result<Vec<u8>> {
+        let body = payload.unwrap_or_default();
+        if body.len() > self.max_value_bytes {
+            let max = self.max_value_bytes;
+            return Err(Error::invalid(format!("a row encodes to more than max_value_bytes ({max})")));
+        }
+        let flags = if payload.is_none() { ABSENT } else { 0 };
+        let mut out = Vec::with_capacity(VALUE_HEADER + body.len());
+        out.extend_from_slice(&[MAGIC, VALUE, FORMAT, flags]);
+        out.extend_from_slice(&self.hash(key, flags, body).to_be_bytes());
+        out.extend_from_slice(body);
+        Ok(out)
+    }
+
+    /// What a value says, or `None` if it is damaged or was stored for something else.
+    #[must_use]
+    pub fn open<'a>(&self, key: &[u8], entry: &'a [u8]) -> Option<Opened<'a>> {
+        let (header, payload) = entry.split_at_checked(VALUE_HEADER)?;
+        let (&[magic, kind, format, flags], hash) = header.split_first_chunk::<4>()?;
+        let known = [magic, kind, format] == [MAGIC, VALUE, FORMAT] && flags <= ABSENT && payload.len() <= self.max_value_bytes;
+        if !known || hash != self.hash(key, flags, payload).to_be_bytes() {
+            return None;
+        }
+        Some(if flags == ABSENT { Opened::Absent } else { Opened::Row(payload) })
+    }
+
+    fn hash(&self, key: &[u8], flags: u8, payload: &[u8]) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(&self.schema.to_be_bytes());
+        for part in [self.row_type.as_bytes(), key] {
+            hash.update(&(part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.update(&[flags]);
+        hash.update(payload);
+        hash.digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seal() -> Seal {
+        Seal::new::<String>(3, 64)
+    }
+
+    #[test]
+    fn a_value_opens_only_as_what_it_was_stored_for() {
+        let entry = seal().seal(b"users:7", Some(b"{}")).expect("short");
+        assert_eq!(seal().open(b"users:7", &entry), Some(Opened::Row(b"{}")));
+        assert_eq!(seal().open(b"users:8", &entry), None, "another key");
+        assert_eq!(Seal::new::<String>(4, 64).open(b"users:7", &entry), None, "another schema");
+        assert_eq!(Seal::new::<u8>(3, 64).open(b"users:7", &entry), None, "another type");
+        assert_eq!(Seal::new::<String>(3, 1).open(b"users:7", &entry), None, "oversized");
+        let absent = seal().seal(b"users:7", None).expect("empty");
+        assert_eq!(seal().open(b"users:7", &absent), Some(Opened::Absent));
+    }
+
+    #[test]
+    fn a_value_is_bounded() {
+        assert!(seal().seal(b"k", Some(&[0; 64])).is_ok());
+        assert!(seal().seal(b"k", Some(&[0; 65])).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_flipped_bit_and_every_cut_is_damage(payload in proptest::collection::vec(any::<u8>(), 0..40), at: usize, bit in 0..8) {
+            let entry = seal().seal(b"k", Some(&payload)).expect("short");
+            let mut flipped = entry.clone();
+            flipped[at % entry.len()] ^= 1_u8 << bit;
+            prop_assert_eq!(seal().open(b"k", &flipped), None);
+            prop_assert_eq!(seal().open(b"k", &entry[..at % entry.len()]), None);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = seal().open(b"k", &bytes);
+        }
+    }
+}
