@@ -15,5 +15,9 @@ pub mod cache;
 pub mod runtime;
 pub mod store;
 
+// Adapters
+pub mod redis;
+
 // Runtime
+pub mod breaker;
 pub mod tasks;
