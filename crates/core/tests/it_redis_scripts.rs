@@ -4,7 +4,7 @@
 //! writes as "now + …" must lie between the clock's readings before and after the pipeline.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -122,7 +122,7 @@ async fn run_sequence(
     held.resize(KEYS, (None, -2));
     for (n, (step, (answer, actual))) in steps.into_iter().zip(results).enumerate() {
         let was = step.seeded.unwrap_or_else(|| held[step.key].clone());
-        let context = format!("sequence {seed} step {n}: {:?} on {was:?}", step.op);
+        let context = format_args!("sequence {seed} step {n}: {:?} on {was:?}", step.op);
         let name = judge(&step.op, &was, &answer, &actual, before..=after, &context);
         *seen.entry(name).or_default() += 1;
         held[step.key] = actual;
@@ -131,7 +131,14 @@ async fn run_sequence(
 }
 
 /// Runs the machine on the same state and compares.
-fn judge(op: &Op, was: &Raw, answer: &[Bytes], actual: &Raw, clock: std::ops::RangeInclusive<u64>, context: &str) -> String {
+fn judge(
+    op: &Op,
+    was: &Raw,
+    answer: &[Bytes],
+    actual: &Raw,
+    clock: std::ops::RangeInclusive<u64>,
+    context: &dyn Display,
+) -> String {
     // By the last reading every deadline of "now + 0" has passed, as it has for every later script.
     let now = *clock.end();
     let mut slot = Slot { state: was.0.as_deref().map(from_bytes).unwrap_or_default(), expires: u64::try_from(was.1).ok() };
@@ -153,12 +160,17 @@ fn judge(op: &Op, was: &Raw, answer: &[Bytes], actual: &Raw, clock: std::ops::Ra
         let expires = u64::try_from(actual.1).ok().map(|at| near(at, slot.expires.unwrap_or(0), shift));
         check("script matches machine", &expires, &slot.expires, context);
     }
-    let name = format!("{op:?}");
-    let name = name.split([' ', '{']).next().unwrap_or_default().to_lowercase();
-    format!("{name} {word}")
+    let script = match op {
+        Op::Lease { .. } => "lease",
+        Op::Fill { .. } => "fill",
+        Op::Invalidate => "invalidate",
+        Op::Begin { .. } => "begin",
+        Op::Finish { .. } => "finish",
+    };
+    format!("{script} {word}")
 }
 
-fn check<A: Debug + PartialEq<B> + ?Sized, B: Debug + ?Sized>(invariant: &str, actual: &A, expected: &B, context: &str) {
+fn check<A: Debug + PartialEq<B> + ?Sized, B: Debug + ?Sized>(invariant: &str, actual: &A, expected: &B, context: &dyn Display) {
     assert!(actual == expected, "invariant violated: {invariant}\n  {context}\n  script  {actual:?}\n  machine {expected:?}");
 }
 
