@@ -21,7 +21,6 @@ pub(crate) struct Workspace {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) features: BTreeSet<String>,
-    pub(crate) has_library: bool,
     tests: Vec<Test>,
 }
 
@@ -80,7 +79,6 @@ impl Package {
         Self {
             name: text(&package["name"]),
             features: package["features"].as_object().into_iter().flat_map(|features| features.keys().cloned()).collect(),
-            has_library: list(&package["targets"]).any(|target| of_kind(&target, "lib")),
             tests: tests.collect(),
         }
     }

@@ -34,10 +34,12 @@ pub(crate) fn redis() -> Option<PathBuf> {
     })
 }
 
-/// The directory of the newest PostgreSQL that has both `initdb` and `postgres`.
+/// The directory of the newest PostgreSQL that has both `initdb` and `postgres`, with links followed: a link to `postgres`
+/// alone does not lead PostgreSQL to its own files.
 pub(crate) fn postgres() -> Option<PathBuf> {
     let dirs = search_path().into_iter().chain(POSTGRES_DIRS.iter().flat_map(|pattern| expand(pattern)));
-    let usable = dirs.filter(|dir| dir.join("initdb").exists());
+    let real = dirs.filter_map(|dir| Some(dir.join("postgres").canonicalize().ok()?.parent()?.to_owned()));
+    let usable = real.filter(|dir| dir.join("initdb").exists());
     usable
         .filter_map(|dir| Some((major_version(&dir.join("postgres"))?, dir)))
         .max_by_key(|(version, _)| *version)

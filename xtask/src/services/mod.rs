@@ -10,7 +10,7 @@ mod install;
 use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use writeway_testkit::servers::{Postgres, Redis};
 
 use crate::clock::Stopwatch;
@@ -44,6 +44,9 @@ impl Services {
         if install && (missing.0 || missing.1) {
             install::install(missing.0, missing.1)?;
             found = (find::redis(), find::postgres());
+            if (missing.0 && found.0.is_none()) || (missing.1 && found.1.is_none()) {
+                bail!("what the package manager installed is not found, or too old: Redis must be 7 or later");
+            }
         }
         let redis = match (urls.0, found.0) {
             (Some(url), _) => Some(given_redis(url, &name)?),

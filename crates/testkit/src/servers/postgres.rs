@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
-use nix::unistd::User;
 
 use super::instance::{Instance, Start};
 use super::pg_handshake;
 use super::port;
-use super::user;
+use super::user::User;
 use super::wait::until;
 
 const RESTART_LIMIT: Duration = Duration::from_secs(30);
@@ -35,10 +34,10 @@ impl Postgres {
     /// # Errors
     /// It does not run or does not get ready; the error holds the tail of its log.
     pub fn start(bin: &Path) -> Result<Self> {
-        let user = user::unprivileged()?;
+        let user = User::unprivileged()?;
         let instance = Instance::new("Postgres", Signal::SIGQUIT)?;
         if let Some(user) = &user {
-            user::own(instance.dir(), user)?;
+            user.own(instance.dir())?;
         }
         let mut postgres = Self { instance, bin: bin.to_owned(), user, port: 0 };
         postgres.initdb()?;
@@ -174,7 +173,7 @@ impl Postgres {
         }
         command.env("LC_ALL", "C");
         if let Some(user) = &self.user {
-            user::run_as(&mut command, user);
+            user.run(&mut command);
         }
         command
     }
