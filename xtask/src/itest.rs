@@ -30,6 +30,7 @@ pub(crate) fn run(install: bool) -> Result<()> {
     if workspace.root.join(OUTSIDE).exists() {
         steps.push(run.outside()?);
     }
+    steps.extend(run.faults_not_run());
     drop(services);
 
     let total = tally::print(&steps);
@@ -105,6 +106,15 @@ impl Run<'_> {
         }
         command.current_dir(&self.workspace.root).env("RUST_BACKTRACE", "1");
         command
+    }
+
+    /// Fault tests return early where they cannot start a server of their own; with given servers that is easily overlooked.
+    fn faults_not_run(&self) -> Option<Step> {
+        let missing = self.services.not_startable();
+        let silent = self.services.missing().is_empty() && !missing.is_empty();
+        silent.then(|| {
+            skipped("tests that start a server".to_owned(), 1, format!("{NO_SERVERS}{} on this machine", missing.join(", no ")))
+        })
     }
 
     fn why_not(&self) -> Option<String> {

@@ -36,11 +36,13 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// An empty directory under a watchdog that would end the server by `signal`.
-    pub(super) fn new(name: &'static str, signal: Signal) -> Result<Self> {
+    /// An empty directory under a watchdog that would end the server by `signal`, and in the end runs the shell script
+    /// `cleanup`, to which `$1` is the directory.
+    pub(super) fn new(name: &'static str, signal: Signal, cleanup: &str) -> Result<Self> {
         let prefix = format!("writeway-{}-", name.to_lowercase());
         let made = tempfile::Builder::new().prefix(&prefix).tempdir().context("make a temporary directory")?;
-        let watchdog = Watchdog::removing(signal.as_str().trim_start_matches("SIG"), made.path())?;
+        let cleanup = ["sh".as_ref(), "-c".as_ref(), cleanup.as_ref(), "cleanup".as_ref(), made.path().as_os_str()];
+        let watchdog = Watchdog::new(signal.as_str().trim_start_matches("SIG"), &cleanup)?;
         // From here on the watchdog removes it, so that there is one way only.
         let dir = made.keep();
         Ok(Self { name, dir, child: None, family: Vec::new(), watchdog })

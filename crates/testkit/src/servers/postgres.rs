@@ -18,6 +18,13 @@ use super::wait::until;
 const RESTART_LIMIT: Duration = Duration::from_secs(30);
 const SUPERUSER: &str = "postgres";
 
+/// A killed postmaster leaves its System V segment to the next start, by a line in its pid file. Where none came, this takes
+/// the segment away.
+const CLEANUP: &str = r#"
+segment=$(awk 'NR == 7 { print $2 }' "$1/data/postmaster.pid" 2>/dev/null) && [ -n "$segment" ] && ipcrm -m "$segment" 2>/dev/null
+rm -rf -- "$1"
+"#;
+
 /// Shut down, and its directory removed, when dropped.
 #[derive(Debug)]
 pub struct Postgres {
@@ -35,7 +42,7 @@ impl Postgres {
     /// It does not run or does not get ready; the error holds the tail of its log.
     pub fn start(bin: &Path) -> Result<Self> {
         let user = User::unprivileged()?;
-        let instance = Instance::new("Postgres", Signal::SIGQUIT)?;
+        let instance = Instance::new("Postgres", Signal::SIGQUIT, CLEANUP)?;
         if let Some(user) = &user {
             user.own(instance.dir())?;
         }
@@ -177,16 +184,6 @@ impl Postgres {
         }
         command
     }
-
-    /// A killed postmaster leaves its System V segment to the next start. Where none came, this takes it away.
-    fn remove_shared_memory(&self) {
-        let Ok(pid_file) = fs::read_to_string(self.dir().join("data/postmaster.pid")) else {
-            return;
-        };
-        if let Some(id) = pid_file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
-            let _best_effort = Command::new("ipcrm").args(["-m", id]).stderr(Stdio::null()).status();
-        }
-    }
 }
 
 impl Drop for Postgres {
@@ -194,7 +191,6 @@ impl Drop for Postgres {
         if let Err(error) = self.instance.stop(Signal::SIGQUIT) {
             eprintln!("{error:#}");
         }
-        self.remove_shared_memory();
     }
 }
 

@@ -14,6 +14,7 @@ use super::resp::Resp;
 use super::wait::until;
 
 const RESTART_LIMIT: Duration = Duration::from_secs(30);
+const CLEANUP: &str = r#"rm -rf -- "$1""#;
 
 /// Killed, and its directory removed, when dropped.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Redis {
     /// # Errors
     /// It does not run or does not get ready; the error holds the tail of its log.
     pub fn start(binary: &Path) -> Result<Self> {
-        let mut redis = Self { instance: Instance::new("Redis", Signal::SIGKILL)?, binary: binary.to_owned(), port: 0 };
+        let mut redis = Self { instance: Instance::new("Redis", Signal::SIGKILL, CLEANUP)?, binary: binary.to_owned(), port: 0 };
         for _ in 0..port::ATTEMPTS {
             redis.port = port::free()?;
             match redis.launch()? {

@@ -4,17 +4,20 @@
 //! of processes to end. When the pipe closes, because the owner dropped it or because the owner died, the shell signals the
 //! last list, waits, kills, and then runs the clean-up command. So clean-up has one path, and every ordinary run tests it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
 /// `$1` is the first signal, the rest the clean-up command. SIGCONT, because a stopped process hears nothing but SIGKILL.
+/// A zombie counts as gone: in a container there may be nobody who takes it away.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM QUIT
+alive() {
+    kill -s 0 -- "$1" && case $(ps -o state= -p "${1#-}") in Z*) false ;; esac
+}
 targets=
 while read -r line; do targets=$line; done
 signal=$1
@@ -24,7 +27,7 @@ if [ -n "$targets" ]; then
     kill -s "$signal" -- $targets
     kill -s CONT -- $targets
     tries=0
-    while [ $tries -lt 50 ] && kill -s 0 -- "$first"; do sleep 0.1; tries=$((tries + 1)); done
+    while [ $tries -lt 50 ] && alive "$first"; do sleep 0.1; tries=$((tries + 1)); done
     kill -s KILL -- $targets
 fi 2>/dev/null
 tries=0
@@ -56,14 +59,6 @@ impl Watchdog {
             .context("start sh as a watchdog")?;
         let pipe = shell.stdin.take();
         Ok(Self { shell, pipe })
-    }
-
-    /// One that removes `dir`.
-    ///
-    /// # Errors
-    /// There is no `sh`.
-    pub fn removing(signal: &str, dir: &Path) -> Result<Self> {
-        Self::new(signal, &[OsString::from("rm"), "-rf".into(), "--".into(), dir.into()])
     }
 
     /// From now on these are to be ended; a negative number is a process group. An empty list is none.
