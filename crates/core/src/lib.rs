@@ -21,6 +21,7 @@ pub mod store;
 
 // Adapters
 pub mod memory;
+pub mod sql;
 
 // Read path
 pub mod expiry;
@@ -39,3 +40,6 @@ mod write;
 // Runtime
 pub mod retry;
 pub mod tasks;
+
+// What the adapters' traits and macros name, so that an application needs one dependency line.
+pub use {bb8, diesel, diesel_async, serde};
