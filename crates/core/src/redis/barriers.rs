@@ -19,7 +19,7 @@ impl Barriers for Redis {
             }
             if self.shared.runtime.now() < by.not_after {
                 // There is time left, so it was the clocks: the answer has told the server's, and the limit is derived anew.
-                tracing::debug!(keys = late.len(), "redis.clock.learned");
+                tracing::debug!(name: "redis.clock.learned", keys = late.len(), "a barrier came too late by an outdated clock");
                 if self.place(&late, token, by).await?.is_empty() {
                     return Ok(());
                 }

@@ -99,14 +99,14 @@ impl Redis {
         match self.attempts(deadline, build).await {
             Ended::Answered(result) => {
                 if permit.answered() == Some(Change::Closed) {
-                    tracing::info!("redis.breaker.closed");
+                    tracing::info!(name: "redis.breaker.closed", "the cache server answers again");
                 }
                 result
             }
             Ended::Unanswered(error) => {
                 let change = permit.unanswered(shared.runtime.now(), shared.runtime.random());
                 if let Some(Change::Opened(length)) = change {
-                    tracing::warn!(?length, %error, "redis.breaker.open");
+                    tracing::warn!(name: "redis.breaker.open", ?length, %error, "the cache server does not answer: calls are refused");
                 }
                 Err(error)
             }
