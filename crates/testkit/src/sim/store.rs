@@ -193,8 +193,9 @@ impl Tx {
         world.land_later(what, by, move || self.database.commit(self.id));
     }
 
+    /// Not after a failed statement, and not after the server has ended the session.
     fn may_commit(&self) -> bool {
-        locked(&self.database.state).open.get(&self.id).is_some_and(|open| !open.failed)
+        locked(&self.database.state).open.get(&self.id).is_some_and(|open| !open.failed) && !self.database.lost_patience(self.id)
     }
 }
 
@@ -204,12 +205,12 @@ impl Transaction for Tx {
         let mut sent = Sent(Some(self));
         world.point(world.label(|| format!("sql commit tx{id}"))).await;
         let Some(tx) = sent.0.take() else { unreachable!("taken only here") };
-        if !tx.may_commit() {
-            return Err(failed(Failed::Refused));
-        }
         if tx.database.lost_patience(id) {
             world.note(|| "  → the server has ended the session".to_owned());
             return Err(failed(Failed::Unknown));
+        }
+        if !tx.may_commit() {
+            return Err(failed(Failed::Refused));
         }
         match world.ending(Side::Store, COMMITS) {
             None => tx.database.commit(id),
