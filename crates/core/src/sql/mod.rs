@@ -42,6 +42,9 @@
 //! ```
 
 // What an application writes
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+pub mod bulk_upsert;
 mod cached;
 mod table;
 
