@@ -42,7 +42,7 @@ pub use writeway_core::{
     transaction::Tx,
 };
 
-// The adapters, and what their traits and macros name: one dependency line is enough.
+// The adapters, and what their traits and macros name.
 pub use writeway_core::{bb8, bulk_upsert, diesel, diesel_async};
 #[doc(inline)]
 pub use writeway_core::{redis, redis::Redis, sql};

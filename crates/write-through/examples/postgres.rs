@@ -24,7 +24,6 @@ bulk_upsert!(upsert_users on users: User { key [id], set [name] });
 
 struct Users;
 impl SqlTable for Users {
-    const ONE_STATEMENT: bool = true;
     type Connection = AsyncPgConnection;
     type Key = i64;
     type Row = User;
