@@ -41,3 +41,8 @@ pub use writeway_core::{
     memory::{MemoryCache, MemoryStore},
     transaction::Tx,
 };
+
+// The adapters, and what their traits and macros name.
+pub use writeway_core::{bb8, bulk_upsert, diesel, diesel_async};
+#[doc(inline)]
+pub use writeway_core::{redis, redis::Redis, sql};
