@@ -21,6 +21,8 @@ pub mod store;
 
 // Adapters
 pub mod memory;
+pub mod redis;
+pub mod sql;
 
 // Read path
 pub mod expiry;
@@ -37,5 +39,9 @@ pub mod transaction;
 mod write;
 
 // Runtime
+pub mod breaker;
 pub mod retry;
 pub mod tasks;
+
+// What the adapters' traits and macros name, so that an application needs one dependency line.
+pub use {bb8, diesel, diesel_async, serde};

@@ -132,8 +132,8 @@ impl<S: Store> Namespace<S> {
             let _ = answer.send(written);
         };
         self.reads.runtime.spawn("write", Box::pin(task));
-        // A task that dies does so in code of the user's, which runs only before the commit, or with the whole process.
-        let died = |_| Err(Error::rejected("the write's task died in code of the table's"));
+        // A task dies of a panic in the table's code, or with its runtime: how far it had come is not known here.
+        let died = |_| Err(Error::unknown("the write's task died"));
         answered.await.unwrap_or_else(died).map_err(during)
     }
 

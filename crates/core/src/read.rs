@@ -85,7 +85,7 @@ impl<S: Store> Reads<S> {
     }
 
     async fn look(&self, at: &Bytes, deadline: Duration) -> Look<S::Row> {
-        match until(&*self.runtime, deadline, self.cache.get(std::slice::from_ref(at))).await {
+        match until(&*self.runtime, self.half(deadline), self.cache.get(std::slice::from_ref(at))).await {
             Some(Ok(found)) => match found.into_iter().next() {
                 Some(Lookup::Hit(entry)) => self.open(at, &entry).map_or(Look::Damage, Look::Hit),
                 _ => Look::Miss,
@@ -126,10 +126,15 @@ impl<S: Store> Reads<S> {
         leader.land(Landed::Loaded(loaded));
     }
 
-    /// Asks until the answer is not `Busy`, or until half of the time that was left is gone: the rest is for SQL.
+    /// The cache gets half of the time that is left: the rest is for SQL.
+    pub(crate) fn half(&self, deadline: Duration) -> Duration {
+        let now = self.runtime.now();
+        now + deadline.saturating_sub(now) / 2
+    }
+
+    /// Asks until the answer is not `Busy`, or until the cache's share of the time is gone.
     async fn lease(&self, at: &Bytes, discard: bool, deadline: Duration) -> Option<Lease> {
-        let asked = self.runtime.now();
-        let give_up = asked + deadline.saturating_sub(asked) / 2;
+        let give_up = self.half(deadline);
         for attempt in 0.. {
             let ask = Ask { key: at.clone(), id: Id::from(self.runtime.random()), discard };
             let answer = until(&*self.runtime, give_up, self.cache.lease(&[ask], self.load_time.hold())).await;

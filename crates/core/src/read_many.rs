@@ -64,7 +64,7 @@ impl<S: Store> Reads<S> {
     /// False if the cache did not answer: then nothing is asked of it any more.
     async fn look_many(&self, cells: &mut [Cell<S::Key, S::Row>], deadline: Duration) -> bool {
         let at: Vec<Bytes> = cells.iter().map(|c| c.at.clone()).collect();
-        let Some(Ok(found)) = until(&*self.runtime, deadline, self.cache.get(&at)).await else { return false };
+        let Some(Ok(found)) = until(&*self.runtime, self.half(deadline), self.cache.get(&at)).await else { return false };
         for (cell, look) in cells.iter_mut().zip(found) {
             if let Lookup::Hit(entry) = look {
                 cell.row = self.open(&cell.at, &entry);
@@ -81,7 +81,7 @@ impl<S: Store> Reads<S> {
         }
         let ask = |c: &&mut Cell<_, _>| Ask { key: c.at.clone(), id: Id::from(self.runtime.random()), discard: c.damaged };
         let asks: Vec<Ask> = missed.iter().map(ask).collect();
-        let answers = until(&*self.runtime, deadline, self.cache.lease(&asks, self.load_time.hold())).await;
+        let answers = until(&*self.runtime, self.half(deadline), self.cache.lease(&asks, self.load_time.hold())).await;
         for (cell, lease) in missed.iter_mut().zip(answers.and_then(Result::ok).unwrap_or_default()) {
             match lease {
                 Lease::Hit(entry) => cell.row = self.open(&cell.at, &entry),
