@@ -23,6 +23,8 @@ pub(crate) type Users = WriteThrough<Table>;
 
 pub(crate) struct Rig {
     pub(crate) users: Users,
+    /// The store as the namespace has it.
+    pub(crate) table: Table,
     pub(crate) rows: MemoryStore<i64, User>,
     /// What SQL does.
     pub(crate) sql: Script,
@@ -49,12 +51,13 @@ impl Rig {
         let (sql, redis) = (Script::new(), Script::new());
         let rows = MemoryStore::new(|user: &User| user.id);
         let cache = RawCache::new(runtime.clone());
-        let builder = WriteThrough::builder(ScriptedStore::new(rows.clone(), &sql)).namespace("users");
+        let table = ScriptedStore::new(rows.clone(), &sql);
+        let builder = WriteThrough::builder(table.clone()).namespace("users");
         let builder = options(builder.call_timeout(CALL).runtime(std::sync::Arc::new(runtime.clone())));
         let users = builder.build(ScriptedCache::new(cache.clone(), &redis)).await.expect("good options");
         sql.forget();
         redis.forget();
-        Rig { users, rows, sql, redis, cache, runtime }
+        Rig { users, table, rows, sql, redis, cache, runtime }
     }
 
     /// Puts rows, so that they are hits, and forgets that it did.
