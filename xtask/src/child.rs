@@ -35,7 +35,7 @@ pub(crate) fn run_reading(command: &mut Command, mut line: impl FnMut(&str) + Se
     })
 }
 
-/// Runs it in silence and returns all it said, stdout first; ends it after `limit`.
+/// Runs it in silence and returns all it said, stderr first; ends it after `limit`.
 pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String)> {
     let mut group = Group::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     group.limit = limit;
@@ -46,7 +46,7 @@ pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<(Exi
         scope.spawn(|| stderr.into_iter().for_each(|stderr| each_line(stderr, &mut |line| warned.extend([line, "\n"]))));
         group.wait()
     })?;
-    Ok((status, said + &warned))
+    Ok((status, warned + &said))
 }
 
 fn each_line(stream: impl Read, line: &mut impl FnMut(&str)) {

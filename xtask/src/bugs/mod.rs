@@ -50,7 +50,7 @@ pub(crate) fn run(names: &[String], install: bool) -> Result<()> {
                 found += 1;
             }
             Some(why) => {
-                println!("NOT FOUND   {:<40} {why} ({watch})", patch.name);
+                println!("NOT FOUND   {:<40} ({watch}) {why}", patch.name);
                 missed += 1;
             }
         }
@@ -129,9 +129,8 @@ fn cargo_test(patch: &Patch, copy: &Copy) -> Command {
         "--lib" => command.arg("--lib"),
         target => command.args(["--test", target]),
     };
-    if patch.needs_servers {
-        command.args(["--features", "postgres"]);
-    }
+    // Whether this test needs it or not, so that all patches share one build.
+    command.args(["--features", "postgres"]);
     command.current_dir(copy.tree()).env("CARGO_TARGET_DIR", copy.target_dir()).env("RUST_BACKTRACE", "0");
     command
 }

@@ -46,6 +46,8 @@
 #[doc(hidden)]
 pub mod bulk_upsert;
 mod cached;
+#[cfg(feature = "postgres")]
+mod key_among;
 mod table;
 
 // What it gets
