@@ -1,1 +1,3 @@
-//! Stub.
+//! What the tests of Writeway stand on; not published.
+
+pub mod servers;
