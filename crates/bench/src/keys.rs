@@ -79,8 +79,8 @@ mod tests {
         assert_eq!(drawn[0], 0);
         // The share of the first of n ranks is 1 / sum(1 / k^0.99).
         let harmonic: f64 = (1..=1_000).map(|k| f64::from(k).powf(-EXPONENT)).sum();
-        for (rank, &times) in drawn.iter().enumerate().take(11).skip(1) {
-            let expected = 200_000.0 / harmonic * (rank as f64).powf(-EXPONENT);
+        for (rank, &times) in (0_u32..).zip(&drawn).take(11).skip(1) {
+            let expected = 200_000.0 / harmonic * f64::from(rank).powf(-EXPONENT);
             assert!((f64::from(times) / expected - 1.0).abs() < 0.1, "rank {rank}: {times} against {expected}");
         }
     }

@@ -56,7 +56,8 @@ impl Servers {
     pub(crate) async fn connect(redis_url: String, database_url: String, prefix: &str) -> Result<Self> {
         // One run must not meet another, nor what a run that was killed left behind.
         let prefix = format!("{prefix}.bench.{}", std::process::id());
-        let schema: String = prefix.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+        let schema: String =
+            prefix.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
         let client = redis::Client::open(redis_url.as_str()).context("REDIS_URL")?;
         let redis = client.get_multiplexed_async_connection().await.context("connecting to REDIS_URL")?;
         let mut admin = AsyncPgConnection::establish(&database_url).await.context("connecting to DATABASE_URL")?;
@@ -109,7 +110,7 @@ impl Servers {
             scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(2_000);
             let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(&mut self.redis).await.context("listing the run's keys")?;
             if !keys.is_empty() {
-                let removed = redis::cmd("UNLINK").arg(keys).query_async(&mut self.redis).await;
+                let removed = redis::cmd("UNLINK").arg(keys).exec_async(&mut self.redis).await;
                 removed.context("removing the run's keys")?;
             }
             cursor = next;

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Enough that 64 tasks seldom meet in one.
-const SHARDS: usize = 256;
+const SHARDS: u16 = 256;
 
 /// Per key, which version was known from when on. Both grow from step to step.
 type Steps = Vec<(i64, Duration)>;
@@ -57,11 +57,6 @@ impl Known {
         (since < started).then(|| started - since)
     }
 
-    /// The newest known version of a key.
-    pub(crate) fn newest(&self, key: i64) -> i64 {
-        self.shard(key).get(&key).and_then(|steps| steps.last()).map_or(0, |&(version, _)| version)
-    }
-
     /// How many keys are known in a newer version than the table, given as (key, version), holds: acknowledged and lost.
     pub(crate) fn lost(&self, table: impl IntoIterator<Item = (i64, i64)>) -> u64 {
         let held: HashMap<i64, i64> = table.into_iter().collect();
@@ -74,7 +69,7 @@ impl Known {
     }
 
     fn shard(&self, key: i64) -> MutexGuard<'_, HashMap<i64, Steps>> {
-        let at = usize::try_from(key.rem_euclid(SHARDS as i64)).unwrap_or_default();
+        let at = usize::try_from(key.rem_euclid(i64::from(SHARDS))).unwrap_or_default();
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,7 +128,7 @@ mod tests {
         assert_eq!(known.age(1, 2, ms(50)), Some(ms(20)), "3 was overtaken by 4");
         known.learn(1, 4, ms(5));
         assert_eq!(known.age(1, 1, ms(20)), Some(ms(15)), "4 was known even before 2");
-        assert_eq!(known.newest(1), 4);
+        assert_eq!(known.age(1, 4, ms(99)), None, "it is the newest");
     }
 
     #[test]

@@ -107,9 +107,7 @@ impl Subject {
                 let through = WriteThrough::builder(store()).namespace("through").time_to_live(TIME_TO_LIVE);
                 Way::WriteThrough(through.build(watched().await?).await?)
             }
-            Kind::WriteAround => {
-                Way::WriteAround(Around { handle: around().build(watched().await?).await?, strict: false })
-            }
+            Kind::WriteAround => Way::WriteAround(Around { handle: around().build(watched().await?).await?, strict: false }),
             Kind::WriteAroundStrict => {
                 Way::WriteAround(Around { handle: around().strict().build(watched().await?).await?, strict: true })
             }
