@@ -43,6 +43,6 @@ pub use writeway_core::{
 };
 
 // The adapters, and what their traits and macros name.
-pub use writeway_core::{bb8, bulk_upsert, diesel, diesel_async};
+pub use writeway_core::{bb8, bulk_upsert, diesel, diesel_async, serde};
 #[doc(inline)]
 pub use writeway_core::{redis, redis::Redis, sql};
