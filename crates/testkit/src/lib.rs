@@ -6,6 +6,8 @@
 #[cfg(feature = "sim")]
 pub mod check;
 #[cfg(feature = "sim")]
+pub mod contract;
+#[cfg(feature = "sim")]
 pub mod explorer;
 #[cfg(feature = "sim")]
 pub mod sim;
