@@ -9,5 +9,8 @@ pub mod check;
 pub mod contract;
 #[cfg(feature = "sim")]
 pub mod explorer;
+pub mod history;
+#[cfg(feature = "sim")]
+pub mod proxy;
 #[cfg(feature = "sim")]
 pub mod sim;
