@@ -104,7 +104,6 @@ pub enum Stored<R> {
 
 /// What an acknowledged write did. The change is committed whatever the cache did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "the cache may still hold the old value for a while: see `cache`"]
 pub struct Written<R> {
     /// The row as SQL returned it; `None` after a delete, or where SQL returned none.
     pub row: Option<R>,

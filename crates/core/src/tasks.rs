@@ -54,6 +54,14 @@ impl Gate {
         if entered { Ok(Pass(self.clone())) } else { Err(Error::closed()) }
     }
 
+    /// For calls that need not be waited for.
+    ///
+    /// # Errors
+    /// `Closed` after [`close`](Gate::close).
+    pub fn check(&self) -> Result<()> {
+        if self.0.borrow().closed { Err(Error::closed()) } else { Ok(()) }
+    }
+
     /// Lets nobody in any more, waits until all are out or the deadline has come, and says how many are still in.
     pub async fn close(&self, runtime: &dyn Runtime, deadline: Duration) -> usize {
         self.0.send_modify(|inside| inside.closed = true);

@@ -1,0 +1,191 @@
+//! The read path, the same for every strategy: look-aside, single-flight, fill lease, fill.
+//!
+//! 1. Look into the cache. A value is a hit: one round trip. Damage is a miss that discards what lies there.
+//! 2. Miss: board the key's flight. Its leader, a task of its own so that no caller's cancellation stops it, does the rest.
+//! 3. Ask for the fill lease. *Hit*: somebody filled meanwhile; everybody looks again. *Busy*: another process loads; wait with
+//!    backoff, ask again, at last load without filling. *Bypass*: load without filling.
+//! 4. Pass the cap on concurrent loads. The flight departs: nobody joins a read that has started.
+//! 5. A new statement on the primary, after the lease was granted.
+//! 6. Fill, only into that very lease; then land.
+//!
+//! An error of the cache is never a miss: what it cannot answer is loaded from SQL under the same cap, without filling.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::cache::{Ask, Bytes, Entries, Fill, Id, Lease, Lookup};
+use crate::error::{Error, Result};
+use crate::fill_lease::LoadTime;
+use crate::key::KeySpace;
+use crate::retry::backoff;
+use crate::runtime::Runtime;
+use crate::single_flight::{Flights, Leader, Seat};
+use crate::store::Store;
+use crate::tasks::until;
+use crate::values::Values;
+
+/// Reads of one namespace.
+pub(crate) struct Reads<S: Store> {
+    pub(crate) store: S,
+    pub(crate) cache: Arc<dyn Entries>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) keys: KeySpace,
+    pub(crate) values: Values<S::Row>,
+    pub(crate) call_timeout: Duration,
+    pub(crate) loads: Semaphore,
+    pub(crate) load_time: LoadTime,
+    pub(crate) flights: Flights<Landed<S::Row>>,
+}
+
+/// What a flight tells those who joined it.
+#[derive(Clone)]
+pub(crate) enum Landed<R> {
+    /// The row as one read found it that started after they had joined.
+    Loaded(Result<Option<R>>),
+    /// Look into the cache again.
+    LookAgain,
+}
+
+/// What a look into the cache says.
+enum Look<R> {
+    Hit(Option<R>),
+    Miss,
+    /// A value that is none: overwrite it.
+    Damage,
+    /// The cache did not answer.
+    Away,
+}
+
+impl<S: Store> Reads<S> {
+    pub(crate) async fn get(self: &Arc<Self>, key: &S::Key) -> Result<Option<S::Row>> {
+        let at = self.keys.encode(key)?;
+        let deadline = self.runtime.now() + self.call_timeout;
+        loop {
+            let look = self.look(&at, deadline).await;
+            if let Look::Hit(row) = look {
+                return Ok(row);
+            }
+            let follower = match self.flights.board(&at) {
+                Seat::Follow(follower) => follower,
+                Seat::Lead(leader, follower) => {
+                    let load = self.clone().load(leader, key.clone(), at.clone(), look, deadline);
+                    self.runtime.spawn("load", Box::pin(load));
+                    follower
+                }
+            };
+            match until(&*self.runtime, deadline, follower.landed()).await {
+                Some(Some(Landed::Loaded(row))) => return row,
+                Some(Some(Landed::LookAgain)) if self.runtime.now() < deadline => {}
+                Some(None) => return Err(Error::unavailable("the load ended without an answer")),
+                Some(Some(Landed::LookAgain)) | None => return Err(late()),
+            }
+        }
+    }
+
+    async fn look(&self, at: &Bytes, deadline: Duration) -> Look<S::Row> {
+        match until(&*self.runtime, self.half(deadline), self.cache.get(std::slice::from_ref(at))).await {
+            Some(Ok(found)) => match found.into_iter().next() {
+                Some(Lookup::Hit(entry)) => self.open(at, &entry).map_or(Look::Damage, Look::Hit),
+                _ => Look::Miss,
+            },
+            Some(Err(_)) | None => Look::Away,
+        }
+    }
+
+    pub(crate) fn open(&self, at: &[u8], entry: &[u8]) -> Option<Option<S::Row>> {
+        let row = self.values.row(at, entry);
+        if row.is_none() {
+            tracing::warn!(name: "entry.damaged", bytes = entry.len(), "a cached value does not fit its key, type or schema");
+        }
+        row
+    }
+
+    /// Steps 3 to 6, in a task of the flight's own.
+    async fn load(
+        self: Arc<Self>,
+        leader: Leader<Landed<S::Row>>,
+        key: S::Key,
+        at: Bytes,
+        look: Look<S::Row>,
+        deadline: Duration,
+    ) {
+        let lease = match look {
+            Look::Away => None,
+            _ => match self.lease(&at, matches!(look, Look::Damage), deadline).await {
+                Some(Lease::Hit(_)) => return leader.land(Landed::LookAgain),
+                Some(Lease::Granted(id)) => Some(id),
+                _ => None,
+            },
+        };
+        let loaded = self.fetch(&[key], deadline, || leader.depart()).await.map(|mut rows| rows.pop());
+        if let (Some(id), Ok(row)) = (lease, &loaded) {
+            self.fill([(at, id, row.as_ref())], deadline).await;
+        }
+        leader.land(Landed::Loaded(loaded));
+    }
+
+    /// The cache gets half of the time that is left: the rest is for SQL.
+    pub(crate) fn half(&self, deadline: Duration) -> Duration {
+        let now = self.runtime.now();
+        now + deadline.saturating_sub(now) / 2
+    }
+
+    /// Asks until the answer is not `Busy`, or until the cache's share of the time is gone.
+    async fn lease(&self, at: &Bytes, discard: bool, deadline: Duration) -> Option<Lease> {
+        let give_up = self.half(deadline);
+        for attempt in 0.. {
+            let ask = Ask { key: at.clone(), id: Id::from(self.runtime.random()), discard };
+            let answer = until(&*self.runtime, give_up, self.cache.lease(&[ask], self.load_time.hold())).await;
+            let lease = answer?.ok()?.into_iter().next()?;
+            if lease != Lease::Busy {
+                return Some(lease);
+            }
+            let pause = backoff(attempt, self.load_time.typical() / 2, self.runtime.random());
+            if self.runtime.now() + pause >= give_up {
+                return None;
+            }
+            self.runtime.sleep(pause).await;
+        }
+        None
+    }
+
+    /// One statement under the cap. `departing` is called when nothing but the statement is left.
+    pub(crate) async fn fetch(&self, keys: &[S::Key], deadline: Duration, departing: impl FnOnce()) -> Result<Vec<S::Row>> {
+        // A load that is let in at the last instant cannot end in time; who waits is told what it waited for.
+        let now = self.runtime.now();
+        let give_up = now + deadline.saturating_sub(now) * 15 / 16;
+        let permit = until(&*self.runtime, give_up, self.loads.acquire()).await;
+        departing();
+        let Some(_permit) = permit else {
+            return Err(Error::overloaded("too many loads from sql are under way: max_loads"));
+        };
+        let started = self.runtime.now();
+        let rows = until(&*self.runtime, deadline, self.store.fetch(keys)).await.unwrap_or_else(|| Err(late()))?;
+        self.load_time.observe(self.runtime.now().saturating_sub(started));
+        Ok(rows)
+    }
+
+    /// What cannot be cached is left to the lease's end: the reader has its row.
+    pub(crate) async fn fill<'r>(&self, rows: impl IntoIterator<Item = (Bytes, Id, Option<&'r S::Row>)>, deadline: Duration)
+    where
+        S::Row: 'r,
+    {
+        let mut fills = Vec::new();
+        for (key, lease, row) in rows {
+            match self.values.entry(&key, row, self.runtime.random()) {
+                Ok((entry, ttl)) => fills.push(Fill { key, lease, entry, ttl }),
+                Err(e) => tracing::warn!(name: "fill.failed", error = %e, "a loaded row cannot be cached"),
+            }
+        }
+        if !fills.is_empty() {
+            // A fill that fails costs the next reader a load, nothing else; one that hangs must not cost this one its row.
+            let _ = until(&*self.runtime, self.half(deadline), self.cache.fill(&fills)).await;
+        }
+    }
+}
+
+pub(crate) fn late() -> Error {
+    Error::unavailable("no answer by the call's deadline")
+}

@@ -1,0 +1,72 @@
+//! The SQL adapter: a [`Store`](crate::store::Store) over the application's own bb8 pool of diesel-async connections.
+//!
+//! An application describes each table once, in plain diesel ([`SqlTable`]), and hands over its pool:
+//!
+//! ```
+//! # #[cfg(feature = "postgres")]
+//! # mod example {
+//! use diesel::prelude::*;
+//! use diesel_async::{AsyncPgConnection, RunQueryDsl};
+//! use writeway_core::sql::{Cached, Pool, Sql, SqlTable};
+//! # use writeway_core::diesel;
+//!
+//! diesel::table! { users (id) { id -> BigInt, name -> Text, email -> Nullable<Text>, } }
+//!
+//! #[derive(Clone, serde::Serialize, serde::Deserialize, Queryable, Selectable, Insertable)]
+//! #[diesel(table_name = users, treat_none_as_default_value = false)]
+//! pub struct User { id: i64, name: String, email: Option<String> }
+//!
+//! pub struct Users;
+//! impl SqlTable for Users {
+//!     type Connection = AsyncPgConnection;
+//!     type Key = i64;
+//!     type Row = User;
+//!     fn key(user: &User) -> i64 { user.id }
+//!     async fn fetch(conn: &mut AsyncPgConnection, keys: &[i64]) -> QueryResult<Vec<User>> {
+//!         users::table.filter(users::id.eq_any(keys)).select(User::as_select()).load(conn).await
+//!     }
+//!     async fn upsert(conn: &mut AsyncPgConnection, rows: &[User]) -> QueryResult<Vec<User>> {
+//!         use diesel::upsert::excluded;
+//!         let insert = diesel::insert_into(users::table).values(rows).on_conflict(users::id).do_update()
+//!             .set((users::name.eq(excluded(users::name)), users::email.eq(excluded(users::email))))
+//!             .returning(User::as_returning());
+//!         Cached(insert).load(conn).await
+//!     }
+//!     async fn remove(conn: &mut AsyncPgConnection, keys: &[i64]) -> QueryResult<usize> {
+//!         diesel::delete(users::table.filter(users::id.eq_any(keys))).execute(conn).await
+//!     }
+//! }
+//!
+//! pub fn store(pool: Pool<AsyncPgConnection>) -> Sql<Users> { Sql::new(pool) }
+//! # }
+//! ```
+
+// What an application writes
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+pub mod bulk_upsert;
+mod cached;
+#[cfg(feature = "postgres")]
+mod key_among;
+mod table;
+
+// What it gets
+mod connection;
+mod store;
+mod transaction;
+
+// What they decide with: pure
+mod classify;
+mod plan;
+
+// Backends
+#[cfg(feature = "postgres")]
+mod postgres;
+
+pub use cached::Cached;
+pub use connection::{Opening, Pool, SqlConnection};
+#[cfg(feature = "postgres")]
+pub use postgres::ServerTimeouts;
+pub use store::Sql;
+pub use table::SqlTable;
+pub use transaction::SqlTx;

@@ -1,0 +1,61 @@
+//! Rows to entries and back, for one namespace.
+
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::cache::Bytes;
+use crate::codec::{self, Row};
+use crate::entry::{Opened, Seal};
+use crate::error::Result;
+use crate::expiry;
+
+/// Makes and reads a namespace's value entries.
+#[derive(Debug)]
+pub struct Values<R> {
+    seal: Seal,
+    time_to_live: Duration,
+    survives: OnceLock<()>,
+    row: PhantomData<fn() -> R>,
+}
+
+impl<R: Row> Values<R> {
+    /// For rows of one schema version.
+    #[must_use]
+    pub fn new(schema: u32, max_value_bytes: usize, time_to_live: Duration) -> Self {
+        Values { seal: Seal::new::<R>(schema, max_value_bytes), time_to_live, survives: OnceLock::new(), row: PhantomData }
+    }
+
+    /// The entry of a row, or of there being none, and how long it lives. The type's first row is also checked to survive
+    /// being cached.
+    ///
+    /// # Errors
+    /// `Invalid` if the row does not serialise, does not survive it, or is too long.
+    pub fn entry(&self, key: &[u8], row: Option<&R>, random: u128) -> Result<(Bytes, Duration)> {
+        let Some(row) = row else {
+            let ttl = expiry::negative(self.time_to_live);
+            return Ok((self.seal.seal(key, None)?, expiry::jittered(ttl, random)));
+        };
+        if self.survives.get().is_none() {
+            codec::check_round_trip(row)?;
+            self.survives.get_or_init(|| ());
+        }
+        let payload = codec::encode(row)?;
+        Ok((self.seal.seal(key, Some(&payload))?, expiry::jittered(self.time_to_live, random)))
+    }
+
+    /// What an entry says: a row, or that there is none. `None` is damage: another schema, type or key, or broken bytes.
+    #[must_use]
+    pub fn row(&self, key: &[u8], entry: &[u8]) -> Option<Option<R>> {
+        match self.seal.open(key, entry)? {
+            Opened::Absent => Some(None),
+            Opened::Row(payload) => codec::decode(payload).map(Some),
+        }
+    }
+
+    /// The longest that a value may stay in the cache.
+    #[must_use]
+    pub fn longest_life(&self) -> Duration {
+        expiry::longest(self.time_to_live)
+    }
+}

@@ -1,0 +1,38 @@
+//! From a table and options to a handle.
+
+use std::sync::Arc;
+
+use writeway_core::cache::Barriers;
+use writeway_core::error::Result;
+use writeway_core::namespace::{Namespace, Policy};
+use writeway_core::options::{Mode, Options};
+use writeway_core::store::Store;
+
+use crate::handle::WriteAround;
+
+/// The options of a write-around namespace. Made by [`WriteAround::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing before build"]
+pub struct WriteAroundBuilder<S> {
+    store: S,
+    options: Options,
+}
+
+impl<S: Store> WriteAroundBuilder<S> {
+    pub(crate) fn new(store: S) -> Self {
+        WriteAroundBuilder { store, options: Options::new(Mode::Eventual) }
+    }
+
+    writeway_core::option_setters!();
+
+    /// Checks the options and the servers, and records the namespace's mode beside its entries.
+    ///
+    /// # Errors
+    /// `Invalid`: an option is out of its bounds, another mode is recorded for the namespace, or, in strict mode, the cache may
+    /// evict barriers or SQL lacks the server-side time-outs; the message says what to change. `Unavailable`: a server did not
+    /// answer within the `call_timeout`.
+    pub async fn build(self, cache: impl Barriers) -> Result<WriteAround<S>> {
+        let namespace = Namespace::open(self.store, Arc::new(cache), self.options, Policy::Invalidate).await?;
+        Ok(WriteAround { namespace })
+    }
+}

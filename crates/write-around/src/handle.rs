@@ -1,0 +1,88 @@
+//! The handle: reads, and what touches the cache only. Writes are in `write`.
+
+use std::time::Duration;
+
+use writeway_core::error::Result;
+use writeway_core::namespace::Namespace;
+use writeway_core::store::Store;
+use writeway_core::transaction::Tx;
+
+use crate::builder::WriteAroundBuilder;
+
+/// A write-around namespace: one table, its cache, one policy. Cheap to clone, to be shared between tasks.
+///
+/// Every call ends by the `call_timeout`, except where it says otherwise.
+#[derive(Debug)]
+pub struct WriteAround<S: Store> {
+    pub(crate) namespace: Namespace<S>,
+}
+
+impl<S: Store> Clone for WriteAround<S> {
+    fn clone(&self) -> Self {
+        WriteAround { namespace: self.namespace.clone() }
+    }
+}
+
+impl<S: Store> WriteAround<S> {
+    /// Starts with the table; eventual unless told otherwise.
+    pub fn builder(store: S) -> WriteAroundBuilder<S> {
+        WriteAroundBuilder::new(store)
+    }
+
+    /// The row under `key`. A hit costs one round trip to the cache; concurrent misses of one key share one load from SQL.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Overloaded` if neither the cache nor SQL gave the row in time, `Rejected` or `Invalid` if SQL refused
+    /// the statement or the key cannot be encoded, `Closed` after [`shutdown`](Self::shutdown). A cache that is away is no error.
+    pub async fn get(&self, key: &S::Key) -> Result<Option<S::Row>> {
+        self.namespace.get(key).await
+    }
+
+    /// The rows under `keys`, in the order asked: one look into the cache for all, one statement for all that it lacks. More
+    /// than 1,000 keys take several rounds.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), for all keys or none.
+    pub async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Option<S::Row>>> {
+        self.namespace.get_many(keys).await
+    }
+
+    /// Removes the keys' values from the cache: for rows that were changed by somebody who does not take part. SQL is not
+    /// touched.
+    ///
+    /// # Errors
+    /// `Unavailable` if the cache did not confirm: the old values may still be there.
+    pub async fn invalidate(&self, keys: &[S::Key]) -> Result<()> {
+        self.namespace.invalidate(keys).await
+    }
+
+    /// Removes every value of the namespace from the cache, page by page, each within the `call_timeout`. Says how many keys it
+    /// went through. What is filled meanwhile may stay.
+    ///
+    /// # Errors
+    /// `Unavailable` if the cache did not confirm: repeat it.
+    pub async fn invalidate_all(&self) -> Result<u64> {
+        self.namespace.invalidate_all().await
+    }
+
+    /// A transaction of one's own: run any statements on its `connection()`, name every changed row with
+    /// [`touch`](Self::touch), then [`commit`](Tx::commit). Other namespaces over the same kind of
+    /// connection may take part. Dropped, it is rolled back.
+    ///
+    /// # Errors
+    /// `Unavailable` without a connection in time, `Closed` after [`shutdown`](Self::shutdown).
+    pub async fn begin(&self) -> Result<Tx<S::Tx>> {
+        self.namespace.begin().await
+    }
+
+    /// Says that the transaction changed the row under `key`: it will be a miss after the commit.
+    pub fn touch(&self, tx: &mut Tx<S::Tx>, key: &S::Key) {
+        self.namespace.touch(tx, key);
+    }
+
+    /// Lets no call in any more and waits for the writes and transactions under way, at most for `within`. Says how many are
+    /// still running; they end by themselves.
+    pub async fn shutdown(&self, within: Duration) -> usize {
+        self.namespace.shutdown(within).await
+    }
+}

@@ -1,0 +1,104 @@
+//! `cargo xtask itest`: everything that can be tested here, with real servers where there are any.
+
+use std::env;
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::child;
+use crate::clock::Stopwatch;
+use crate::services::Services;
+use crate::suites::{self, Suites};
+use crate::tally::{self, Counts, Step};
+use crate::workspace::{Workspace, cargo};
+
+/// A crate outside the workspace, as a user's would be.
+const OUTSIDE: &str = "tests/outside/Cargo.toml";
+
+pub(crate) fn run(install: bool) -> Result<()> {
+    let workspace = Workspace::load()?;
+    let services = Services::start(install)?;
+    let run = Run { workspace: &workspace, services: &services, suites: Suites::new(&workspace, workspace.test_features()) };
+
+    let mut steps = vec![run.suites.in_process()?, run.suites.doc_tests()?];
+    for (suite, packages) in workspace.server_tests() {
+        steps.push(run.server_suite(suite, &packages)?);
+    }
+    if workspace.root.join(OUTSIDE).exists() {
+        steps.push(run.outside()?);
+    }
+    steps.extend(run.faults_not_run());
+    drop(services);
+
+    let total = tally::print(&steps);
+    if total.failed > 0 {
+        bail!("the run failed");
+    }
+    let unserved = steps.iter().any(|step| step.remark.as_ref().is_some_and(|remark| remark.starts_with(NO_SERVERS)));
+    if unserved && env::var_os("CI").is_some() {
+        bail!("under CI a suite that is skipped for want of servers is a failure");
+    }
+    Ok(())
+}
+
+const NO_SERVERS: &str = "no ";
+
+struct Run<'a> {
+    workspace: &'a Workspace,
+    services: &'a Services,
+    suites: Suites<'a>,
+}
+
+impl Run<'_> {
+    fn server_suite(&self, suite: &str, packages: &[&str]) -> Result<Step> {
+        let name = format!("{suite} ({})", packages.join(", "));
+        let mut command = self.suites.cargo_test(&["--test", suite]);
+        if let Some(why) = self.why_not() {
+            return suites::list(name, &mut command, why);
+        }
+        let mut step = suites::run(&name, command.envs(self.services.env()))?;
+        if step.counts == Counts::default() {
+            step.counts.failed = 1;
+            step.remark = Some("held no test".to_owned());
+        }
+        Ok(step)
+    }
+
+    /// Built and run in the workspace's own directory of artifacts, with the versions of the workspace's lock file.
+    fn outside(&self) -> Result<Step> {
+        let name = "outside crate".to_owned();
+        suites::announce(&name);
+        if let Some(why) = self.why_not() {
+            return Ok(suites::skipped(name, 1, why));
+        }
+        let watch = Stopwatch::start();
+        let root = &self.workspace.root;
+        let lock = root.join(OUTSIDE).with_file_name("Cargo.lock");
+        if !lock.exists() {
+            fs::copy(root.join("Cargo.lock"), lock).context("copy the lock file")?;
+        }
+        let mut command = cargo();
+        command.args(["run", "--manifest-path", OUTSIDE, "--target-dir"]).arg(&self.workspace.target_dir);
+        let status = child::run(command.current_dir(root).env("RUST_BACKTRACE", "1").envs(self.services.env()))?;
+        let counts = Counts { passed: status.success().into(), ..Counts::default() };
+        Ok(Step::ended(name, counts, status, watch.elapsed()))
+    }
+
+    /// Fault tests return early where they cannot start a server of their own; with given servers that is easily overlooked.
+    fn faults_not_run(&self) -> Option<Step> {
+        let missing = self.services.not_startable();
+        let silent = self.services.missing().is_empty() && !missing.is_empty();
+        silent.then(|| {
+            suites::skipped(
+                "tests that start a server".to_owned(),
+                1,
+                format!("{NO_SERVERS}{} on this machine", missing.join(", no ")),
+            )
+        })
+    }
+
+    fn why_not(&self) -> Option<String> {
+        let missing = self.services.missing();
+        (!missing.is_empty()).then(|| format!("{NO_SERVERS}{}; --install would get it", missing.join(", no ")))
+    }
+}
