@@ -332,6 +332,18 @@ fn sleepers_wake_in_order_and_set_up_lets_time_pass() {
 }
 
 #[test]
+fn a_set_up_runs_no_task_of_the_exploration() {
+    let report = Explore::new("set-up between tasks").run(|world| {
+        points(world, 1, 2);
+        world.setup(world.runtime().sleep(Duration::from_secs(1)));
+        points(world, 1, 2);
+        world.setup(world.runtime().sleep(Duration::from_secs(1)));
+        world.explore()
+    });
+    assert_eq!(report.runs, 6);
+}
+
+#[test]
 fn a_late_effect_lands_before_its_bound() {
     let landed = Mutex::new(BTreeSet::new());
     Explore::new("a bounded effect").run(|world| {
