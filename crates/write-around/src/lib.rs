@@ -32,7 +32,7 @@ pub use builder::WriteAroundBuilder;
 pub use handle::WriteAround;
 
 #[doc(inline)]
-pub use writeway_core::{cache, error, key, runtime, store};
+pub use writeway_core::{cache, change, codec, error, key, runtime, store};
 #[doc(inline)]
 pub use writeway_core::{
     change::{CacheEffect, Change, Changes, Written},

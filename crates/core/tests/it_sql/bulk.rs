@@ -1,19 +1,23 @@
 //! `bulk_upsert!` and the prepared-statement cache.
 
+use std::time::Duration;
+
 use writeway_core::change::Stored;
 use writeway_core::diesel::prelude::*;
 use writeway_core::diesel_async::RunQueryDsl;
 use writeway_core::error::{Kind, Outcome};
-use writeway_core::sql::{Cached, Sql, SqlTable};
+use writeway_core::sql::{Cached, ServerTimeouts, Sql, SqlTable};
 use writeway_core::store::Store;
-use writeway_core::{bulk_upsert, diesel};
+use writeway_core::{bb8, bulk_upsert, diesel};
 
 use crate::support::{Accounts, Schema, account, key, number, put, stamps};
 
 #[tokio::test]
 async fn seventy_thousand_rows_are_one_statement() {
     let Some(schema) = Schema::make("sql_bulk").await else { return };
-    let store = Sql::<Accounts<true>>::new(schema.pool(1).await);
+    let patient = Box::new(ServerTimeouts::default().statement(Duration::from_secs(60)));
+    let pool = bb8::Pool::builder().max_size(1).connection_customizer(patient).build(schema.manager()).await.expect("connects");
+    let store = Sql::<Accounts<true>>::new(pool);
     let changes: Vec<_> = (0..70_000).map(|id| put(account(id, id))).collect();
     let stored = store.apply(&changes).await.expect("applied");
     assert!(stamps(&stored).into_iter().eq((0..70_000).map(|id| Some(10 * id))));

@@ -134,7 +134,8 @@ async fn a_commit_that_is_stuck_in_a_trigger_ends_by_the_servers_own_timeout() {
     let _holder = commit_waits(&schema).await;
     let mut tx = with(&store, account(1, 1)).await;
     tx.connection().batch_execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 100").await.expect("set");
-    let error = tx.commit().await.expect_err("COMMIT alone would wait for ever");
+    let ended = until(&Tokio, Tokio.now() + Duration::from_secs(10), tx.commit()).await;
+    let error = ended.expect("COMMIT alone would wait for ever").expect_err("the server's time-out");
     assert_eq!(told(&error), (Kind::Unavailable, Outcome::NotApplied), "{error}");
     assert_eq!(rows(&schema).await, 0);
     assert!(store.fetch(&[key(1)]).await.expect("the same connection is good again").is_empty());
