@@ -13,7 +13,7 @@ use crate::commit::{Touched, commit};
 use crate::error::{Error, Result};
 use crate::options::{Mode, Options};
 use crate::store::Transaction;
-use crate::tasks::Pass;
+use crate::tasks::{Pass, until};
 
 /// An open transaction and the cache keys it has touched so far. Dropped without [`commit`](Tx::commit), it is rolled back and
 /// no cache has heard of it.
@@ -56,12 +56,12 @@ impl<T: Transaction> Tx<T> {
     }
 
     async fn run(self) -> Result<CacheEffect> {
-        if let Some(e) = self.refused {
-            self.tx.rollback().await;
-            return Err(e);
-        }
         let runtime = &self.options.runtime;
         let deadline = runtime.now() + self.options.call_timeout;
+        if let Some(e) = self.refused {
+            until(&**runtime, deadline, self.tx.rollback()).await;
+            return Err(e);
+        }
         let touched: Vec<Touched> = self.touched.into_values().collect();
         let effects = commit(self.tx, &touched, runtime, deadline).await?;
         drop(self.pass);
@@ -69,9 +69,11 @@ impl<T: Transaction> Tx<T> {
         Ok(least.copied().unwrap_or(CacheEffect::Invalidated))
     }
 
-    /// Rolls back at once, and gives the connection back to the pool.
+    /// Rolls back at once, and gives the connection back to the pool. What SQL does not confirm within the `call_timeout`, it
+    /// rolls back by itself.
     pub async fn rollback(self) {
-        self.tx.rollback().await;
+        let runtime = &self.options.runtime;
+        until(&**runtime, runtime.now() + self.options.call_timeout, self.tx.rollback()).await;
     }
 
     /// Notes a touched key; what cannot be noted makes the commit fail.

@@ -1,3 +1,16 @@
-//! What the tests of Writeway stand on; not published.
+//! What Writeway's own tests stand on. Unpublished.
+//!
+//! * [`explorer`]: production code over every order of its calls, every fault, every crash point.
+//! * [`sim`]: the cache and the store that it explores over; [`check`]: what must hold of every run.
+//! * [`double`]: ports that a test scripts by hand, for one behaviour at a time.
+//! * [`servers`]: real Redis and PostgreSQL, started, stopped and paused by a test.
 
+#[cfg(feature = "sim")]
+pub mod check;
+#[cfg(feature = "sim")]
+pub mod double;
+#[cfg(feature = "sim")]
+pub mod explorer;
 pub mod servers;
+#[cfg(feature = "sim")]
+pub mod sim;

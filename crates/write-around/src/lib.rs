@@ -32,7 +32,7 @@ pub use builder::WriteAroundBuilder;
 pub use handle::WriteAround;
 
 #[doc(inline)]
-pub use writeway_core::{cache, error, key, runtime, store};
+pub use writeway_core::{cache, change, codec, error, key, runtime, store};
 #[doc(inline)]
 pub use writeway_core::{
     change::{CacheEffect, Change, Changes, Written},
@@ -41,3 +41,8 @@ pub use writeway_core::{
     memory::{MemoryCache, MemoryStore},
     transaction::Tx,
 };
+
+// The adapters, and what their traits and macros name.
+pub use writeway_core::{bb8, bulk_upsert, diesel, diesel_async};
+#[doc(inline)]
+pub use writeway_core::{redis, redis::Redis, sql};

@@ -2,8 +2,9 @@
 //!
 //! 1. The breaker refuses at once while the server does not answer.
 //! 2. A call ends by its deadline: the checkout's limit and the response's limit together, retries included.
-//! 3. A connection that turns out to be gone is left, and the pipeline is sent once more on another one: every command sent from
-//!    here is idempotent by lease id or token. A time-out is not retried: the server has its work already.
+//! 3. A connection that turns out to be gone is left, and the pipeline is sent again on another one, until one has failed that was
+//!    made for this call: every command sent from here is idempotent by lease id or token. A time-out is not retried: the server
+//!    has its work already.
 //! 4. Scripts that the server has forgotten are loaded and called again, only those; in the end they are sent whole.
 
 use std::time::Duration;
@@ -115,7 +116,7 @@ impl Redis {
 
     async fn attempts(&self, deadline: Duration, build: &(dyn Fn(&Link) -> Pipeline + Sync)) -> Ended {
         let shared = &*self.shared;
-        let mut again = true;
+        let started = shared.runtime.now();
         loop {
             let checkout = shared.connector.checkout(&shared.pool);
             let link = match until(&*shared.runtime, deadline, checkout).await {
@@ -134,7 +135,7 @@ impl Redis {
                 Some(Err(e)) => {
                     let fate = classify(&e).link;
                     link.settle(fate);
-                    if fate != Fate::Keep && std::mem::take(&mut again) {
+                    if fate != Fate::Keep && link.born() < started {
                         continue;
                     }
                     let by_server = e.code().is_some();

@@ -42,8 +42,8 @@ const LONGEST: u64 = 1 << 50;
 /// A Redis server, as the cache of any number of namespaces. Cheap to clone: all clones share their connections.
 ///
 /// Every call ends by its limit: [`checkout_timeout`](RedisBuilder::checkout_timeout) and
-/// [`response_timeout`](RedisBuilder::response_timeout) together, per 500 keys. A call whose connection breaks is repeated once
-/// on another one within that limit; every operation may arrive twice without harm. While the server does not answer, a breaker
+/// [`response_timeout`](RedisBuilder::response_timeout) together, per 500 keys. A call whose connection breaks is repeated
+/// on a new one within that limit; every operation may arrive twice without harm. While the server does not answer, a breaker
 /// refuses calls at once. Keys that lie there as another type than a string are neither read nor overwritten.
 ///
 /// The server must be Redis 7.0 or newer, or speak like it; a replica is refused. The user of the URL needs the commands

@@ -42,7 +42,12 @@
 //! ```
 
 // What an application writes
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+pub mod bulk_upsert;
 mod cached;
+#[cfg(feature = "postgres")]
+mod key_among;
 mod table;
 
 // What it gets

@@ -1,0 +1,9 @@
+//! The SQL adapter on a real PostgreSQL, given by `DATABASE_URL`. Each test has a schema of its own.
+#![cfg(feature = "postgres")]
+
+mod bulk;
+mod commit;
+mod restart;
+mod store;
+mod support;
+mod timeouts;
