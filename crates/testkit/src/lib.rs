@@ -3,6 +3,7 @@
 //! * [`explorer`]: production code over every order of its calls, every fault, every crash point.
 //! * [`sim`]: the cache and the store that it explores over; [`check`]: what must hold of every run.
 //! * [`double`]: ports that a test scripts by hand, for one behaviour at a time.
+//! * `harness` (feature `postgres`): a table with everything in it, and readers and writers under observation, on real servers.
 //! * [`servers`]: real Redis and PostgreSQL, started, stopped and paused by a test.
 
 #[cfg(feature = "sim")]
@@ -11,6 +12,8 @@ pub mod check;
 pub mod double;
 #[cfg(feature = "sim")]
 pub mod explorer;
+#[cfg(feature = "postgres")]
+pub mod harness;
 pub mod servers;
 #[cfg(feature = "sim")]
 pub mod sim;
