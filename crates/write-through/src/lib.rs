@@ -43,6 +43,8 @@ pub use writeway_core::{
 };
 
 // The adapters, and what their traits and macros name.
-pub use writeway_core::{bb8, bulk_upsert, diesel, diesel_async};
+pub use writeway_core::{bb8, diesel, diesel_async};
+#[cfg(feature = "postgres")]
+pub use writeway_core::{bulk_upsert, key_among};
 #[doc(inline)]
 pub use writeway_core::{redis, redis::Redis, sql};
