@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) tasks: u64,
     /// Of each cell of the comparison, interleaved over the subjects.
     pub(crate) rounds: usize,
+    /// Of the comparison. On a busy machine the last rounds are left out instead, but never the first.
+    pub(crate) longest: Duration,
     /// Unmeasured, ahead of each round; in it popular keys find their usual state.
     pub(crate) warm_up: Duration,
     pub(crate) measured: Duration,
@@ -41,6 +43,7 @@ impl Plan {
             value_bytes: vec![100],
             tasks: TASKS,
             rounds: 3,
+            longest: ms(28_000),
             warm_up: ms(100),
             measured: ms(400),
             counted: ms(100),
@@ -58,6 +61,7 @@ impl Plan {
             keys: 100_000,
             value_bytes: vec![100, 1_024],
             rounds: 5,
+            longest: ms(600_000),
             warm_up: ms(300),
             measured: ms(1_200),
             counted: ms(200),
