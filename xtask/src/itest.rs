@@ -1,8 +1,9 @@
 //! `cargo xtask itest`: everything that can be tested here, with real servers where there are any.
 
 use std::env;
+use std::fs;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::child;
 use crate::clock::Stopwatch;
@@ -63,7 +64,7 @@ impl Run<'_> {
         Ok(step)
     }
 
-    /// Built and run from the workspace's own directory of artifacts.
+    /// Built and run in the workspace's own directory of artifacts, with the versions of the workspace's lock file.
     fn outside(&self) -> Result<Step> {
         let name = "outside crate".to_owned();
         suites::announce(&name);
@@ -71,9 +72,14 @@ impl Run<'_> {
             return Ok(suites::skipped(name, 1, why));
         }
         let watch = Stopwatch::start();
+        let root = &self.workspace.root;
+        let lock = root.join(OUTSIDE).with_file_name("Cargo.lock");
+        if !lock.exists() {
+            fs::copy(root.join("Cargo.lock"), lock).context("copy the lock file")?;
+        }
         let mut command = cargo();
         command.args(["run", "--manifest-path", OUTSIDE, "--target-dir"]).arg(&self.workspace.target_dir);
-        let status = child::run(command.current_dir(&self.workspace.root).env("RUST_BACKTRACE", "1").envs(self.services.env()))?;
+        let status = child::run(command.current_dir(root).env("RUST_BACKTRACE", "1").envs(self.services.env()))?;
         let counts = Counts { passed: status.success().into(), ..Counts::default() };
         Ok(Step::ended(name, counts, status, watch.elapsed()))
     }

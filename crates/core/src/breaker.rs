@@ -14,16 +14,16 @@ use std::time::Duration;
 
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Unanswered calls in a row that open it.
-    pub failures: u32,
+    pub(crate) failures: u32,
     /// How long it stays open; varied by ± a quarter, so that many processes do not probe in step.
-    pub open_for: Duration,
+    pub(crate) open_for: Duration,
 }
 
 /// The pure machine.
 #[derive(Debug)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     limits: Limits,
     state: State,
 }
@@ -37,7 +37,7 @@ enum State {
 
 /// What a report changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// Calls are refused from now on, for that long.
     Opened(Duration),
     /// Calls go through again.
@@ -46,13 +46,12 @@ pub enum Change {
 
 impl Breaker {
     /// A closed one.
-    #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Breaker { limits, state: State::Closed { failures: 0 } }
     }
 
     /// Whether a call may go out now. The first one after the open time is the probe; the others wait for its verdict.
-    pub fn admit(&mut self, now: Duration) -> bool {
+    pub(crate) fn admit(&mut self, now: Duration) -> bool {
         match self.state {
             State::Closed { .. } => true,
             State::Open { until } if until <= now => {
@@ -64,14 +63,14 @@ impl Breaker {
     }
 
     /// The server answered somebody: it is there, whoever asked.
-    pub fn answered(&mut self) -> Option<Change> {
+    pub(crate) fn answered(&mut self) -> Option<Change> {
         let was_closed = matches!(self.state, State::Closed { .. });
         self.state = State::Closed { failures: 0 };
         (!was_closed).then_some(Change::Closed)
     }
 
     /// The server did not answer a call. While open this changes nothing: calls that went out before it opened end late.
-    pub fn unanswered(&mut self, now: Duration, chance: u128) -> Option<Change> {
+    pub(crate) fn unanswered(&mut self, now: Duration, chance: u128) -> Option<Change> {
         match self.state {
             State::Closed { failures } if failures + 1 < self.limits.failures => {
                 self.state = State::Closed { failures: failures + 1 };
@@ -83,7 +82,7 @@ impl Breaker {
     }
 
     /// The probe ended without a verdict (its caller went away): the next call probes.
-    pub fn abandoned(&mut self, now: Duration) {
+    pub(crate) fn abandoned(&mut self, now: Duration) {
         if self.state == State::HalfOpen {
             self.state = State::Open { until: now };
         }
@@ -100,17 +99,16 @@ impl Breaker {
 
 /// A breaker that tasks share.
 #[derive(Debug)]
-pub struct Shared(Mutex<Breaker>);
+pub(crate) struct Shared(Mutex<Breaker>);
 
 impl Shared {
     /// A closed one.
-    #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Shared(Mutex::new(Breaker::new(limits)))
     }
 
     /// A permit for one call, or `None` if the breaker refuses it.
-    pub fn admit(&self, now: Duration) -> Option<Permit<'_>> {
+    pub(crate) fn admit(&self, now: Duration) -> Option<Permit<'_>> {
         self.with(|breaker| breaker.admit(now)).then_some(Permit { of: self, admitted: now, done: false })
     }
 
@@ -123,7 +121,7 @@ impl Shared {
 /// One call's leave to go out. Dropped without a verdict, it gives a probe's place to the next call.
 #[derive(Debug)]
 #[must_use]
-pub struct Permit<'a> {
+pub(crate) struct Permit<'a> {
     of: &'a Shared,
     admitted: Duration,
     done: bool,
@@ -131,13 +129,13 @@ pub struct Permit<'a> {
 
 impl Permit<'_> {
     /// The server answered.
-    pub fn answered(mut self) -> Option<Change> {
+    pub(crate) fn answered(mut self) -> Option<Change> {
         self.done = true;
         self.of.with(Breaker::answered)
     }
 
     /// The server did not answer.
-    pub fn unanswered(mut self, now: Duration, chance: u128) -> Option<Change> {
+    pub(crate) fn unanswered(mut self, now: Duration, chance: u128) -> Option<Change> {
         self.done = true;
         self.of.with(|breaker| breaker.unanswered(now, chance))
     }

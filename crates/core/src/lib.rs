@@ -39,7 +39,7 @@ pub mod transaction;
 mod write;
 
 // Runtime
-pub mod breaker;
+mod breaker;
 pub mod retry;
 pub mod tasks;
 

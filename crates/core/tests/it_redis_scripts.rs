@@ -145,20 +145,20 @@ fn judge(
     let before = slot.clone();
     let expected = machine(&mut slot, op, now);
     let word = String::from_utf8_lossy(&answer[0]).into_owned();
-    check("script matches machine", &answer, &expected.iter().map(Vec::as_slice).collect::<Vec<_>>().as_slice(), context);
+    check(&answer, &expected.iter().map(Vec::as_slice).collect::<Vec<_>>().as_slice(), context);
 
     let removes = matches!(op, Op::Invalidate | Op::Finish { .. }) && slot.state == State::Absent;
     if slot == before && !removes {
-        check("script leaves alone what the machine does", &actual, &was, context);
+        check(&actual, &was, context);
     } else {
         let shift = *clock.end() - *clock.start();
         let bytes = actual.0.as_deref();
         let state = bytes.map(from_bytes).unwrap_or_default();
-        check("script matches machine", &settle(state, &slot.state, shift), &slot.state, context);
-        check("script matches machine", &bytes.map(from_bytes).as_ref().and_then(to_bytes).as_deref(), &bytes, context);
-        check("script matches machine", &bytes.is_some(), &(slot.state != State::Absent), context);
+        check(&settle(state, &slot.state, shift), &slot.state, context);
+        check(&bytes.map(from_bytes).as_ref().and_then(to_bytes).as_deref(), &bytes, context);
+        check(&bytes.is_some(), &(slot.state != State::Absent), context);
         let expires = u64::try_from(actual.1).ok().map(|at| near(at, slot.expires.unwrap_or(0), shift));
-        check("script matches machine", &expires, &slot.expires, context);
+        check(&expires, &slot.expires, context);
     }
     let script = match op {
         Op::Lease { .. } => "lease",
@@ -170,8 +170,11 @@ fn judge(
     format!("{script} {word}")
 }
 
-fn check<A: Debug + PartialEq<B> + ?Sized, B: Debug + ?Sized>(invariant: &str, actual: &A, expected: &B, context: &dyn Display) {
-    assert!(actual == expected, "invariant violated: {invariant}\n  {context}\n  script  {actual:?}\n  machine {expected:?}");
+fn check<A: Debug + PartialEq<B> + ?Sized, B: Debug + ?Sized>(actual: &A, expected: &B, context: &dyn Display) {
+    assert!(
+        actual == expected,
+        "invariant violated: script matches machine\n  {context}\n  script  {actual:?}\n  machine {expected:?}"
+    );
 }
 
 fn machine(slot: &mut Slot, op: &Op, now: u64) -> Vec<Bytes> {

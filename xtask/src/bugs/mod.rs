@@ -12,7 +12,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use copy::Copy;
 use patch::Patch;
@@ -68,10 +68,8 @@ pub(crate) fn run(names: &[String], install: bool) -> Result<()> {
 
 fn patches(workspace: &Workspace, names: &[String]) -> Result<Vec<Patch>> {
     let dir = workspace.root.join("bugs");
-    if !dir.exists() {
-        return Ok(Vec::new());
-    }
-    let mut paths = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let mut paths =
+        fs::read_dir(dir).context("there are no seeded bugs")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
     paths.sort();
     let mut patches = paths.iter().map(|path| Patch::read(path)).collect::<Result<Vec<_>>>()?;

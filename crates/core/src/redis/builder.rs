@@ -14,6 +14,7 @@ use super::{Limits, Redis, Shared};
 use crate::breaker;
 use crate::error::{Error, Result};
 use crate::key::check_name;
+use crate::options::bound;
 use crate::runtime::{Runtime, Tokio};
 
 /// The options of a [`Redis`] handle.
@@ -45,7 +46,8 @@ impl RedisBuilder {
         self
     }
 
-    /// How many connections all tasks share. Defaults to 2; 1 to 64.
+    /// How many connections all tasks share. Defaults to 2; 1 to 64. A task borrows one for an instant only, so more than the
+    /// runtime has worker threads are of no use.
     #[doc(alias = "max_size")]
     pub fn connections(mut self, connections: u32) -> Self {
         self.limits.connections = connections;
@@ -85,13 +87,13 @@ impl RedisBuilder {
         self
     }
 
-    /// Time, tasks and chance. Defaults to [`Tokio`].
+    /// Time and chance; it must be the clock by which the strategies count their deadlines. Defaults to [`Tokio`].
     pub fn runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {
         self.runtime = runtime;
         self
     }
 
-    /// Connects: the first connection is made and checked here, the others as they are needed.
+    /// Connects: all connections are made and checked here, and again whenever one is lost. To be called inside a tokio runtime.
     ///
     /// # Errors
     /// `Invalid` for options or a URL out of their bounds, a refused password or certificate, or a server older than Redis 7.0;
@@ -113,24 +115,15 @@ impl RedisBuilder {
     fn check(&self) -> Result<()> {
         check_name("prefix", &self.prefix)?;
         let Limits { connections, connect_timeout, response_timeout, checkout_timeout, breaker } = self.limits;
-        if !(1..=64).contains(&connections) {
-            return Err(Error::invalid("connections must be 1 to 64"));
-        }
-        if !(1..=1000).contains(&breaker.failures) {
-            return Err(Error::invalid("the breaker's failures must be 1 to 1000"));
-        }
+        bound("connections", connections, 1..=64)?;
+        bound("the breaker's failures", breaker.failures, 1..=1000)?;
         let times = [
             ("connect_timeout", connect_timeout),
             ("response_timeout", response_timeout),
             ("checkout_timeout", checkout_timeout),
             ("the breaker's open_for", breaker.open_for),
         ];
-        for (name, time) in times {
-            if !(Duration::from_millis(1)..=Duration::from_secs(60)).contains(&time) {
-                return Err(Error::invalid(format!("{name} must be 1 ms to 60 s")));
-            }
-        }
-        Ok(())
+        times.into_iter().try_for_each(|(name, time)| bound(name, time, Duration::from_millis(1)..=Duration::from_secs(60)))
     }
 
     fn client(&self) -> Result<Client> {

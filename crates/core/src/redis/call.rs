@@ -2,8 +2,9 @@
 //!
 //! 1. The breaker refuses at once while the server does not answer.
 //! 2. A call ends by its deadline: the checkout's limit and the response's limit together, retries included.
-//! 3. A connection that turns out to be gone is left, and the pipeline is sent once more on another one: every command sent from
-//!    here is idempotent by lease id or token. A time-out is not retried: the server has its work already.
+//! 3. A connection that turns out to be gone is left, and the pipeline is sent again on another one, until one has failed that was
+//!    made for this call: every command sent from here is idempotent by lease id or token. A time-out is not retried: the server
+//!    has its work already.
 //! 4. Scripts that the server has forgotten are loaded and called again, only those; in the end they are sent whole.
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::clock::Sample;
 use super::failure::{Fate, classify, to_error};
 use super::link::Link;
 use super::script::{Form, Script};
-use super::{PAGE, Redis, reply};
+use super::{PAGE, PAGE_BYTES, Redis, reply};
 use crate::breaker::Change;
 use crate::error::{Error, Kind, Result};
 use crate::tasks::until;
@@ -30,6 +31,8 @@ pub(super) struct Calls<'a> {
     pub(super) key: &'a (dyn Fn(usize) -> &'a [u8] + Sync),
     /// Adds the n-th call's arguments; the link tells the server's time.
     pub(super) arguments: &'a (dyn Fn(usize, &Link, &mut Cmd) + Sync),
+    /// How many bytes the n-th call carries besides its key and numbers.
+    pub(super) bytes: &'a (dyn Fn(usize) -> usize + Sync),
 }
 
 /// How an exchange ended.
@@ -51,7 +54,7 @@ impl Redis {
     pub(super) async fn run(&self, calls: &Calls<'_>) -> Result<Vec<Value>> {
         let mut answers = Vec::with_capacity(calls.count);
         while answers.len() < calls.count {
-            let page = answers.len()..calls.count.min(answers.len() + PAGE);
+            let page = answers.len()..page_end(answers.len(), calls.count, calls.bytes);
             answers.extend(self.run_page(calls, page.collect()).await?);
         }
         Ok(answers)
@@ -115,7 +118,7 @@ impl Redis {
 
     async fn attempts(&self, deadline: Duration, build: &(dyn Fn(&Link) -> Pipeline + Sync)) -> Ended {
         let shared = &*self.shared;
-        let mut again = true;
+        let started = shared.runtime.now();
         loop {
             let checkout = shared.connector.checkout(&shared.pool);
             let link = match until(&*shared.runtime, deadline, checkout).await {
@@ -134,7 +137,7 @@ impl Redis {
                 Some(Err(e)) => {
                     let fate = classify(&e).link;
                     link.settle(fate);
-                    if fate != Fate::Keep && std::mem::take(&mut again) {
+                    if fate != Fate::Keep && link.born() < started {
                         continue;
                     }
                     let by_server = e.code().is_some();
@@ -169,5 +172,30 @@ impl Redis {
             Some(e) => Err(e),
             None => Ok(answers),
         }
+    }
+}
+
+/// Where the page that starts here ends: after [`PAGE`] calls, or sooner so as not to outgrow [`PAGE_BYTES`] by more than one.
+fn page_end(start: usize, count: usize, bytes: &dyn Fn(usize) -> usize) -> usize {
+    let mut sum = 0_usize;
+    let fits = |&n: &usize| {
+        let fits = sum < PAGE_BYTES;
+        sum = sum.saturating_add(bytes(n));
+        fits
+    };
+    start + (start..count).take(PAGE).take_while(fits).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_bounded_in_calls_and_bytes_and_never_empty() {
+        assert_eq!(page_end(0, 3, &|_| 0), 3);
+        assert_eq!(page_end(7, 10_000, &|_| 0), 7 + PAGE);
+        assert_eq!(page_end(7, 10_000, &|_| PAGE_BYTES / 2), 9);
+        assert_eq!(page_end(7, 10_000, &|_| PAGE_BYTES), 8);
+        assert_eq!(page_end(7, 8, &|_| usize::MAX), 8);
     }
 }

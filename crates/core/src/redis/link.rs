@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, Pipeline, RedisError, Value};
@@ -20,6 +21,8 @@ pub(super) struct Link {
 }
 
 struct Health {
+    /// When it was made, by the local clock.
+    born: Duration,
     broken: AtomicBool,
     silent: AtomicU32,
     server: Server,
@@ -37,6 +40,10 @@ impl Link {
     /// Sends the commands and waits for all answers; a command that the server refused is among them.
     pub(super) async fn ask(&self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
         ask(&mut self.connection.clone(), pipeline).await
+    }
+
+    pub(super) fn born(&self) -> Duration {
+        self.health.born
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -105,7 +112,7 @@ impl Identity {
                 server
             }
         };
-        let health = Health { broken: AtomicBool::new(false), silent: AtomicU32::new(0), server };
+        let health = Health { born: sample.received, broken: AtomicBool::new(false), silent: AtomicU32::new(0), server };
         Link { connection, health: Arc::new(health) }
     }
 

@@ -46,9 +46,9 @@ impl Connector {
         &self.0.declared
     }
 
-    /// A pool that holds one connection already: a wrong address, password or certificate shows here.
+    /// A pool with all its connections: a wrong address, password or certificate shows here.
     pub(super) async fn pool(&self, connections: u32, checkout_timeout: Duration) -> Result<Pool<Connector>> {
-        let pool = Pool::builder()
+        Pool::builder()
             .max_size(connections)
             .min_idle(connections)
             .connection_timeout(checkout_timeout)
@@ -56,12 +56,9 @@ impl Connector {
             .retry_connection(false)
             .test_on_check_out(true)
             .max_lifetime(None)
-            .idle_timeout(None);
-        let first = self.connect().await?;
-        let pool = pool.build_unchecked(self.clone());
-        // Refused only if the pool has filled itself in the meantime.
-        let _ = pool.add(first);
-        Ok(pool)
+            .idle_timeout(None)
+            .build(self.clone())
+            .await
     }
 
     /// A sound connection, or why there is none.

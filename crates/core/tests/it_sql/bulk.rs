@@ -1,19 +1,23 @@
 //! `bulk_upsert!` and the prepared-statement cache.
 
+use std::time::Duration;
+
 use writeway_core::change::Stored;
 use writeway_core::diesel::prelude::*;
 use writeway_core::diesel_async::RunQueryDsl;
 use writeway_core::error::{Kind, Outcome};
-use writeway_core::sql::{Cached, Sql, SqlTable};
+use writeway_core::sql::{Cached, ServerTimeouts, Sql, SqlTable};
 use writeway_core::store::Store;
-use writeway_core::{bulk_upsert, diesel};
+use writeway_core::{bb8, bulk_upsert, diesel};
 
-use crate::support::{Accounts, Schema, account, key, number, put, stamps};
+use crate::support::{Accounts, Schema, account, accounts, key, number, put, stamps};
 
 #[tokio::test]
 async fn seventy_thousand_rows_are_one_statement() {
     let Some(schema) = Schema::make("sql_bulk").await else { return };
-    let store = Sql::<Accounts<true>>::new(schema.pool(1).await);
+    let patient = Box::new(ServerTimeouts::default().statement(Duration::from_secs(60)));
+    let pool = bb8::Pool::builder().max_size(1).connection_customizer(patient).build(schema.manager()).await.expect("connects");
+    let store = Sql::<Accounts<true>>::new(pool);
     let changes: Vec<_> = (0..70_000).map(|id| put(account(id, id))).collect();
     let stored = store.apply(&changes).await.expect("applied");
     assert!(stamps(&stored).into_iter().eq((0..70_000).map(|id| Some(10 * id))));
@@ -38,6 +42,22 @@ async fn statements_are_prepared_once_whatever_the_number_of_rows() {
     // The first round's own count is prepared before it counts, diesel's key of the fetch and of the delete is their type.
     assert_eq!(counts, vec![counts[0]; 20]);
     assert!(counts[0] <= 4, "{counts:?}");
+}
+
+#[tokio::test]
+async fn cached_keeps_what_diesel_would_prepare_anew() {
+    let Some(schema) = Schema::make("sql_cached").await else { return };
+    let mut conn = schema.connect().await;
+    let kept = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'UPDATE%'";
+    let update = || diesel::update(accounts::table).set(accounts::balance.eq(accounts::balance + 1));
+    for _ in 0..3 {
+        update().execute(&mut conn).await.expect("updated");
+    }
+    assert_eq!(number(&mut conn, kept).await, 0);
+    for _ in 0..3 {
+        Cached(update()).execute(&mut conn).await.expect("updated");
+    }
+    assert_eq!(number(&mut conn, kept).await, 1);
 }
 
 #[tokio::test]
