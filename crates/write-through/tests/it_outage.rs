@@ -215,7 +215,11 @@ async fn forgotten_scripts_and_a_restart_are_invisible_to_readers() {
     let reads = load.between(started, Duration::MAX, false);
     let failed = reads.iter().filter(|call| call.1.is_some()).count();
     let away = load.between(flushed, back, false).len();
-    println!("{} reads, {failed} failed, {away} while redis restarted; {} writes during the flushes; hits {after:?} after", reads.len(), writes.len());
+    println!(
+        "{} reads, {failed} failed, {away} while redis restarted; {} writes during the flushes; hits {after:?} after",
+        reads.len(),
+        writes.len()
+    );
     assert!(reads.len() > 4_000 && writes.len() > 100 && away > 20, "the harness did too little");
     assert_eq!(failed, 0, "invariant violated: a restart of redis is invisible to readers");
     load.end(tasks, &schema).await;
@@ -258,7 +262,10 @@ async fn a_stopped_postgres_gives_typed_errors_and_heals() {
             assert!(error.is_none_or(|e| e.0 == Kind::Unavailable || e.0 == Kind::Overloaded), "{error:?}");
             assert!(took <= CALL + CALL / 4, "invariant violated: every call ends by its deadline: {took:?}");
         }
-        assert!(writes.iter().all(|call| call.1.is_some_and(|e| e.1 == Outcome::NotApplied)), "without a server, nothing is applied");
+        assert!(
+            writes.iter().all(|call| call.1.is_some_and(|e| e.1 == Outcome::NotApplied)),
+            "without a server, nothing is applied"
+        );
     }
     load.end(tasks, &schema).await;
 }

@@ -3,10 +3,10 @@
 use std::env;
 use std::time::Duration;
 
+use writeway_core::diesel::QueryResult;
 use writeway_core::diesel::dsl::sql;
 use writeway_core::diesel::prelude::*;
 use writeway_core::diesel::sql_types::BigInt;
-use writeway_core::diesel::QueryResult;
 use writeway_core::diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use writeway_core::diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use writeway_core::redis::Redis;
@@ -135,7 +135,7 @@ impl Schema {
     /// If the database does not let us.
     pub async fn make(database: &str, name: &str) -> Schema {
         let separator = if database.contains('?') { '&' } else { '?' };
-        let url = format!("{database}{separator}options=-csearch_path%3D{name}&application_name={name}");
+        let url = format!("{database}{separator}application_name={name}&options=-csearch_path%3D{name}");
         let schema = Schema { url, name: name.to_owned() };
         let setup = format!(
             "DROP SCHEMA IF EXISTS {name} CASCADE;
@@ -157,6 +157,12 @@ impl Schema {
         );
         schema.run(&setup).await;
         schema
+    }
+
+    /// The same without a wait for the disk at a commit: how long a busy disk takes is not what is watched.
+    #[must_use]
+    pub fn without_fsync(&self) -> Schema {
+        Schema { url: format!("{}%20-csynchronous_commit%3Doff", self.url), name: self.name.clone() }
     }
 
     /// Its name, which is also the `application_name` of its sessions.

@@ -137,7 +137,9 @@ impl<S: Subject> Watch<S> {
                 self.tally.failed_reads.fetch_add(1, SeqCst);
                 continue;
             };
-            self.tally.stale.fetch_add(u64::from(version < floor), SeqCst);
+            if version < floor && self.tally.stale.fetch_add(1, SeqCst) < 5 {
+                println!("stale: row {at} read as version {version}, {floor} was known before");
+            }
             self.highest[at].fetch_max(version, SeqCst);
         }
         Vec::new()
@@ -158,6 +160,12 @@ impl<S: Subject> Watch<S> {
     async fn write(self: Arc<Self>, writer: usize) -> Vec<i64> {
         let mut killed = Vec::new();
         while !self.done() {
+            // Storms and calms: in a storm the keys are behind the barriers of dead writers, in a calm they become hits again.
+            let second = Tokio.now().as_secs() % 5;
+            if second > 2 {
+                pause(100).await;
+                continue;
+            }
             let (at, tag) = (pick(PLAYERS), self.next_tag.fetch_add(1, SeqCst));
             match self.subject.write(writer, player(at), tag).await {
                 Wrote::Acknowledged(version) => {
