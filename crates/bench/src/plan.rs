@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cases;
 use crate::subject;
 use crate::workload;
 
@@ -69,7 +70,8 @@ impl Plan {
     }
 
     /// How many times progress is told.
-    pub(crate) fn steps(&self, ratios: usize) -> usize {
-        workload::Kind::ALL.len() * self.value_bytes.len() * self.rounds * subject::Kind::ALL.len() + ratios
+    pub(crate) fn steps(&self) -> usize {
+        let compared = workload::Kind::ALL.len() * self.value_bytes.len() * self.rounds * subject::Kind::ALL.len();
+        compared + if self.ratio_rounds > 0 { cases::COUNT } else { 0 }
     }
 }

@@ -141,6 +141,8 @@ impl Side {
                         while clock::now() < until {
                             call(n).await?;
                             n += 1;
+                            // As in the comparison's loop.
+                            tokio::task::yield_now().await;
                         }
                         anyhow::Ok(n - first)
                     });

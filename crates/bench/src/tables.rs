@@ -43,7 +43,9 @@ pub(crate) fn print(report: &Report) {
             println!("{}: first failure: {}", column.subject, column.first_failure.as_deref().unwrap_or(NONE));
         }
     }
-    println!("\nRatios, ours by raw, {} interleaved rounds\n{}", report.plan.ratio_rounds, ratios(&report.ratios));
+    if !report.ratios.is_empty() {
+        println!("\nRatios, ours by raw, {} interleaved rounds\n{}", report.plan.ratio_rounds, ratios(&report.ratios));
+    }
     println!("Figures of one run may be compared with each other, not with those of another run.");
 }
 

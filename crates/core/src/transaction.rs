@@ -12,6 +12,7 @@ use crate::change::CacheEffect;
 use crate::commit::{Touched, commit};
 use crate::error::{Error, Result};
 use crate::options::{Mode, Options};
+use crate::sql::{SqlConnection, SqlTx};
 use crate::store::Transaction;
 use crate::tasks::{Pass, until};
 
@@ -95,6 +96,14 @@ impl<T: Transaction> Tx<T> {
         if let Err(e) = noted {
             self.refused.get_or_insert(e.during("touch", namespace));
         }
+    }
+}
+
+impl<C: SqlConnection> Tx<SqlTx<C>> {
+    /// The connection, for statements of one's own; nested transactions are diesel's. The transaction itself is ended by
+    /// [`commit`](Tx::commit) alone, never with SQL of one's own.
+    pub fn connection(&mut self) -> &mut C {
+        self.tx.connection()
     }
 }
 

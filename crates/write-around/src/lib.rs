@@ -43,8 +43,6 @@ pub use writeway_core::{
 };
 
 // The adapters, and what their traits and macros name.
-pub use writeway_core::{bb8, diesel, diesel_async};
-#[cfg(feature = "postgres")]
-pub use writeway_core::{bulk_upsert, key_among};
+pub use writeway_core::{bb8, bulk_upsert, diesel, diesel_async, serde};
 #[doc(inline)]
 pub use writeway_core::{redis, redis::Redis, sql};

@@ -46,7 +46,8 @@ impl RedisBuilder {
         self
     }
 
-    /// How many connections all tasks share. Defaults to 2; 1 to 64.
+    /// How many connections all tasks share. Defaults to 2; 1 to 64. A task borrows one for an instant only, so more than the
+    /// runtime has worker threads are of no use.
     #[doc(alias = "max_size")]
     pub fn connections(mut self, connections: u32) -> Self {
         self.limits.connections = connections;

@@ -26,14 +26,12 @@ pub(super) struct Choices {
     path: Vec<Choice>,
     at: usize,
     dice: Option<Dice>,
-    /// The odometer leaves this many choices alone.
-    fixed: usize,
 }
 
 impl Choices {
     /// The first run of an odometer: always the first way.
     pub(super) fn first() -> Self {
-        Choices { path: Vec::new(), at: 0, dice: None, fixed: 0 }
+        Choices { path: Vec::new(), at: 0, dice: None }
     }
 
     /// A run drawn from a seed.
@@ -73,10 +71,9 @@ impl Choices {
 
     /// Turns to the next run of the odometer; false after the last.
     pub(super) fn advance(&mut self) -> bool {
-        self.path.truncate(self.at.max(self.fixed));
+        self.path.truncate(self.at);
         self.at = 0;
-        while self.path.len() > self.fixed {
-            let Some(last) = self.path.last_mut() else { break };
+        while let Some(last) = self.path.last_mut() {
             last.taken += 1;
             if last.taken < last.of {
                 return true;
@@ -84,16 +81,6 @@ impl Choices {
             self.path.pop();
         }
         false
-    }
-
-    /// Forgets all choices after the first `depth`.
-    pub(super) fn truncate(&mut self, depth: usize) {
-        self.path.truncate(depth);
-    }
-
-    /// The same choices as a prefix that the odometer leaves alone.
-    pub(super) fn fixed(&self) -> Self {
-        Choices { fixed: self.path.len(), at: 0, ..self.clone() }
     }
 
     /// The same run again.
@@ -175,24 +162,6 @@ mod tests {
         // The second choice exists only after one way of the first.
         let seen = all(|c| if c.pick(2, Odds::Even) == 1 { vec![1, c.pick(3, Odds::Even)] } else { vec![0] });
         assert_eq!(seen, [vec![0], vec![1, 0], vec![1, 1], vec![1, 2]]);
-    }
-
-    #[test]
-    fn a_fixed_prefix_is_left_alone() {
-        let mut choices = Choices::replay("1").expect("a path");
-        let mut runs = 0;
-        let shape = |c: &mut Choices| (c.pick(3, Odds::Even), c.pick(2, Odds::Even));
-        let _ = shape(&mut choices);
-        choices.truncate(1);
-        let mut choices = choices.fixed();
-        loop {
-            assert_eq!(shape(&mut choices).0, 1);
-            runs += 1;
-            if !choices.advance() {
-                break;
-            }
-        }
-        assert_eq!(runs, 2);
     }
 
     #[test]

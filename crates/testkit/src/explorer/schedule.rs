@@ -50,6 +50,8 @@ impl World {
             let mut state = self.lock();
             state.phase = Phase::Explored;
             state.op = None;
+            let born = std::mem::take(&mut state.to_explore);
+            state.newborn.extend(born);
         }
         self.settle();
         let mut moves = Vec::with_capacity(16);

@@ -122,6 +122,8 @@ pub(super) struct State {
     pub(super) tasks: Vec<Task>,
     /// Tasks that were never polled.
     pub(super) newborn: Vec<usize>,
+    /// The same, of tasks that start with the exploration: no set-up runs them.
+    pub(super) to_explore: Vec<usize>,
     pub(super) parked: Vec<Parked>,
     pub(super) sleepers: Vec<Sleeper>,
     pub(super) cancellable: Vec<Parked>,
@@ -156,6 +158,7 @@ impl State {
             processes: vec![outside],
             tasks: Vec::with_capacity(8),
             newborn: Vec::with_capacity(4),
+            to_explore: Vec::with_capacity(4),
             parked: Vec::with_capacity(8),
             sleepers: Vec::with_capacity(8),
             cancellable: Vec::new(),

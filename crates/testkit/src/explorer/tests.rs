@@ -159,7 +159,9 @@ fn a_path_replays_the_same_run() {
         let process = world.process("app");
         for n in 1..=3 {
             let register = register.clone();
-            process.task(format!("writer {n}"), async move { drop(register.set(n).await) });
+            process.task(format!("writer {n}"), async move {
+                let _ = register.set(n).await;
+            });
         }
         world.explore()?;
         Violation::unless(register.now() != 2, "two is not the last", || "it is".into())
@@ -211,7 +213,12 @@ fn a_dead_process_does_nothing_more() {
         dying.task("worker", async move {
             let _held = held;
             point.point("work").await;
-            runtime.spawn("child", Box::pin(async move { drop(register.set(1).await) }));
+            runtime.spawn(
+                "child",
+                Box::pin(async move {
+                    let _ = register.set(1).await;
+                }),
+            );
             point.point("more work").await;
         });
         let dead = world.clone();
@@ -322,6 +329,18 @@ fn sleepers_wake_in_order_and_set_up_lets_time_pass() {
         Ok(())
     });
     assert_eq!(report.runs, 1);
+}
+
+#[test]
+fn a_set_up_runs_no_task_of_the_exploration() {
+    let report = Explore::new("set-up between tasks").run(|world| {
+        points(world, 1, 2);
+        world.setup(world.runtime().sleep(Duration::from_secs(1)));
+        points(world, 1, 2);
+        world.setup(world.runtime().sleep(Duration::from_secs(1)));
+        world.explore()
+    });
+    assert_eq!(report.runs, 6);
 }
 
 #[test]

@@ -170,5 +170,7 @@ impl Process {
         let mut state = self.world.lock();
         assert!(state.phase == Phase::Quiet, "tasks are set up before the exploration; later ones are spawned");
         state.add_task(name.into(), Owner::Process(self.id), None, Box::pin(future));
+        let born = state.newborn.pop();
+        state.to_explore.extend(born);
     }
 }
