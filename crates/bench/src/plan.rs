@@ -61,7 +61,7 @@ impl Plan {
             keys: 100_000,
             value_bytes: vec![100, 1_024],
             rounds: 5,
-            longest: ms(600_000),
+            longest: ms(300_000),
             warm_up: ms(300),
             measured: ms(1_200),
             counted: ms(200),
