@@ -70,7 +70,11 @@ impl World {
         self.point(sent.call.what.clone()).await;
         let Some(effect) = sent.effect.take() else { unreachable!("taken only here") };
         match self.ending(sent.call.side, sent.call.ends) {
-            None => Ok(effect()),
+            None => {
+                let done = effect();
+                self.reply().await;
+                Ok(done)
+            }
             Some(End::Refused) => Err(Failed::Refused),
             Some(End::Vanished) => Err(Failed::Unknown),
             Some(End::Lost) => {
@@ -119,6 +123,34 @@ impl World {
             End::Late => "  ✗ no answer; it lands later".to_owned(),
         });
         Some(end)
+    }
+
+    /// The way back of a call that was carried out: the reply may be slow.
+    pub async fn reply(&self) {
+        let slow = {
+            let mut state = self.lock();
+            let may = state.phase == Phase::Explored && state.left.slow_replies > 0 && !state.processes[state.process].prompt;
+            let at = state.clock + super::time::millis(state.left.slow_by);
+            let slow = may && state.pick(2, Odds::Fault) == 1;
+            if slow {
+                state.left.slow_replies -= 1;
+                state.counts.slow_replies += 1;
+                state.note(|| "  ✗ done, but the reply is slow".to_owned());
+            }
+            slow.then_some(at)
+        };
+        if let Some(at) = slow {
+            self.give_up(at).await;
+        }
+    }
+
+    /// Says that the running task waits for something that a server holds, or no longer does: what it does when it is woken is
+    /// seen by others, so the moment is a choice.
+    pub fn waits_at_server(&self, waits: bool) {
+        let mut state = self.lock();
+        if let Some(task) = state.running {
+            state.tasks[task].at_server = waits;
+        }
     }
 
     /// An effect that a server has on its own: at any later moment up to `lands_by`, before which the clock waits for it.

@@ -106,8 +106,15 @@ impl Explore {
         self
     }
 
-    /// A woken task goes on at once instead of being one more choice: fewer runs, and the orders in which the tasks of one
-    /// process go on after a local wait are not all visited.
+    /// At most so many replies come that much later than their effect: a client learns too late that its call was done, and
+    /// others act meanwhile; not those to a process that is [`prompt`](super::Process::prompt). Defaults to 0.
+    pub fn slow_replies(mut self, n: u32, by: Duration) -> Self {
+        (self.budget.slow_replies, self.budget.slow_by) = (n, by);
+        self
+    }
+
+    /// A woken task goes on at once instead of being one more choice, also where its process has other tasks: fewer runs, and
+    /// the orders in which the tasks of one process go on after a local wait are not all visited. Row locks stay choices.
     pub fn wake_at_once(mut self) -> Self {
         self.budget.wake_at_once = true;
         self

@@ -6,11 +6,11 @@
 //!
 //! **What is a choice.** Whose call comes next, how a call ends (within the budget of faults), whether the process dies now,
 //! and the adversaries' acts. One scheduling point per simulated call. What code does between two calls is local, hence no
-//! choice; where local state is shared between tasks (single-flight), the orders in which woken tasks go on are visited unless
-//! [`Explore::wake_at_once`] says otherwise.
+//! choice; where a process has several tasks, which may share local state (single-flight), the orders in which woken ones go on
+//! are visited unless [`Explore::wake_at_once`] says otherwise.
 //!
 //! **Time** moves only when nothing else can, straight to the next sleeper, so that time-outs do not multiply the runs;
-//! [`Explore::timeouts`] and [`Explore::lapses`] let it move earlier. An effect that must land before some moment lands before
+//! [`Explore::timeouts`], [`Explore::lapses`] and [`Explore::slow_replies`] let it move earlier. An effect that must land before some moment lands before
 //! the clock passes it.
 
 mod adversary;

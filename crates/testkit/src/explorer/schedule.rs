@@ -3,7 +3,8 @@
 //! A move is a call's turn, a woken task, the clock, a cancellation, or an adversary's act. A task that waits (for a row lock,
 //! a channel, a permit) has no move until its waker is woken. Code between two calls touches nothing that another process
 //! sees, so it is no choice when it runs: it belongs to the step before it, and a newborn task's first lines to the step that
-//! spawned it. A waker that is woken in those lines is kept like any other.
+//! spawned it. A waker that is woken in those lines is kept like any other. A woken task that is alone in its process goes on at
+//! once, because only its own process could tell; one that waited for a row lock does not, because it takes the lock then.
 //!
 //! A crash is offered right after each step of its process: later it would change nothing, because between its steps a process
 //! does nothing that others could see.
@@ -134,9 +135,7 @@ impl World {
                 self.lock().note(|| what);
             }
         }
-        if self.lock().left.wake_at_once {
-            while self.run_woken() {}
-        }
+        while self.run_local() {}
     }
 
     fn spend(&self, budget: fn(&mut Budget) -> &mut u32, count: fn(&mut Counts) -> &mut u64) {
@@ -208,7 +207,19 @@ impl World {
         state.granted = None;
     }
 
-    /// Polls the first woken task of a client, outside of all choices; false if there is none.
+    /// Takes a step of a woken task that nobody else can tell from one taken later; false if there is none.
+    fn run_local(&self) -> bool {
+        let task = {
+            let state = self.lock();
+            (0..state.tasks.len()).find(|&task| state.is_local(task))
+        };
+        task.is_some_and(|task| {
+            self.step(task);
+            true
+        })
+    }
+
+    /// Polls the first woken task, outside of all choices; false if there is none.
     pub(super) fn run_woken(&self) -> bool {
         let woken = {
             let state = self.lock();
@@ -328,6 +339,16 @@ impl State {
                 moves.extend((0..adversary.ways(self.clock)).map(|way| Move::Act { adversary: at, way }));
             }
         }
+    }
+
+    /// What a woken task does up to its next call is local to its process. If it is alone there, nobody can tell when that
+    /// happens: one order stands for all. Not so if it has a call under way, which may be dropped by what it does.
+    fn is_local(&self, at: usize) -> bool {
+        let task = &self.tasks[at];
+        let Owner::Process(_) = task.owner else { return false };
+        let alone = || self.tasks.iter().filter(|other| other.owner == task.owner && !other.ended).count() == 1;
+        let calls = self.parked.iter().any(|call| call.task == at);
+        task.woken.is_set() && !task.ended && !task.at_server && !calls && (self.left.wake_at_once || alone())
     }
 
     fn may_die(&self, process: usize) -> bool {

@@ -29,6 +29,8 @@ pub(super) struct Budget {
     pub(super) timeouts: u32,
     pub(super) lapses: u32,
     pub(super) lapse_by: Duration,
+    pub(super) slow_replies: u32,
+    pub(super) slow_by: Duration,
     pub(super) preemptions: Option<u32>,
     pub(super) wake_at_once: bool,
     pub(super) max_steps: u32,
@@ -55,6 +57,8 @@ pub(super) enum Owner {
 pub(super) struct Process {
     pub(super) name: Name,
     pub(super) mortal: bool,
+    /// Its replies are never slow.
+    pub(super) prompt: bool,
     pub(super) dead: bool,
 }
 
@@ -66,6 +70,8 @@ pub(super) struct Task {
     pub(super) ended: bool,
     pub(super) woken: Arc<Woken>,
     pub(super) waker: Waker,
+    /// It waits for something that a server holds, a row lock: what it does when woken is seen by others.
+    pub(super) at_server: bool,
     /// The witnessed operation it works for; what it spawns works for the same.
     pub(super) op: Option<u64>,
     /// A server's effect lands no later than this.
@@ -146,7 +152,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(choices: Choices, budget: Budget, traced: bool) -> Self {
-        let outside = Process { name: "outside".into(), mortal: false, dead: false };
+        let outside = Process { name: "outside".into(), mortal: false, prompt: false, dead: false };
         State {
             choices,
             left: budget,
@@ -200,7 +206,7 @@ impl State {
         let waker = Waker::from(woken.clone());
         self.newborn.push(self.tasks.len());
         let op = self.op;
-        self.tasks.push(Task { name, owner, future: Some(future), ended: false, woken, waker, op, lands_by });
+        self.tasks.push(Task { name, owner, future: Some(future), ended: false, woken, waker, at_server: false, op, lands_by });
     }
 
     pub(super) fn is_server(&self, task: usize) -> bool {

@@ -39,7 +39,7 @@ impl World {
     #[must_use]
     pub fn process(&self, name: impl Into<Cow<'static, str>>) -> Process {
         let mut state = self.lock();
-        state.processes.push(Entry { name: name.into(), mortal: true, dead: false });
+        state.processes.push(Entry { name: name.into(), mortal: true, prompt: false, dead: false });
         Process { world: self.clone(), id: state.processes.len() - 1 }
     }
 
@@ -156,6 +156,13 @@ impl Process {
     #[must_use]
     pub fn immortal(self) -> Self {
         self.world.lock().processes[self.id].mortal = false;
+        self
+    }
+
+    /// Replies to this one are never slow: time passes only while others wait.
+    #[must_use]
+    pub fn prompt(self) -> Self {
+        self.world.lock().processes[self.id].prompt = true;
         self
     }
 

@@ -93,6 +93,7 @@ impl Store {
         let mut waited = false;
         poll_fn(|cx| {
             if self.run(tx, changes, &mut stored, cx.waker()).is_some() {
+                self.world().waits_at_server(false);
                 return Poll::Ready(());
             }
             if !waited {
@@ -100,6 +101,7 @@ impl Store {
                 self.world().note(|| "  … waits for a row lock".to_owned());
             }
             waited = true;
+            self.world().waits_at_server(true);
             Poll::Pending
         })
         .await;
@@ -159,7 +161,9 @@ impl StorePort for Store {
             tx.fail();
             return Err(failed(Failed::Refused));
         }
-        Ok(self.run_when_free(tx.id, changes, Vec::with_capacity(changes.len())).await)
+        let stored = self.run_when_free(tx.id, changes, Vec::with_capacity(changes.len())).await;
+        self.world().reply().await;
+        Ok(stored)
     }
 
     async fn apply(&self, changes: &[Change<u32, Cell>]) -> Result<Vec<Stored<Cell>>> {
@@ -213,7 +217,10 @@ impl Transaction for Tx {
             return Err(failed(Failed::Refused));
         }
         match world.ending(Side::Store, COMMITS) {
-            None => tx.database.commit(id),
+            None => {
+                tx.database.commit(id);
+                world.reply().await;
+            }
             Some(End::Refused) => return Err(failed(Failed::Refused)),
             Some(End::Vanished) => return Err(failed(Failed::Unknown)),
             Some(End::Lost) => {

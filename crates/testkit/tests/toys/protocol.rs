@@ -35,7 +35,9 @@ pub(crate) enum Mistake {
     LeavesItsBarrier,
     /// A begin that may land whenever it likes.
     BeginsWithoutLimit,
-    /// Relies on the servers' time-outs but begins transactions without any, and does not look at its own clock.
+    /// Begins transactions that the server never ends.
+    NoServerTimeouts,
+    /// The same, and does not look at its own clock before COMMIT either.
     NoTimeLimits,
 }
 
@@ -100,7 +102,8 @@ impl Toy {
     pub(crate) async fn write(&self, change: Change<u32, Cell>) -> Result<()> {
         let key = if let Change::Put(row) = change { row.key } else { 1 };
         let at = cache_key(key);
-        let timeouts = (self.mistake != Mistake::NoTimeLimits).then_some(WITHIN);
+        let bounded = !matches!(self.mistake, Mistake::NoServerTimeouts | Mistake::NoTimeLimits);
+        let timeouts = bounded.then_some(WITHIN);
         let mut tx = self.store.begin(timeouts).await?;
         let stored = self.store.apply_in(&mut tx, &[change]).await?.remove(0);
         if self.mistake == Mistake::NoBarrier {

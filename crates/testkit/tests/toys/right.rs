@@ -11,6 +11,7 @@ use crate::protocol::{Mistake, Toy, put};
 fn writers_and_readers(world: &World, writes: &[Change<u32, writeway_testkit::sim::Cell>], readers: usize) -> Verdict {
     let toy = Toy::new(world, Mistake::None);
     let app = world.process("app");
+    // They share nothing but the servers: one process serves as well as many.
     for (n, write) in writes.iter().enumerate() {
         app.task(format!("writer {n}"), toy.clone().writes(write.clone()));
     }
@@ -57,10 +58,13 @@ fn with_a_crash_a_fault_and_an_eviction() {
 
 #[test]
 fn with_lapses() {
-    for by in [400, 2_500, 20_000] {
-        let explore = Explore::new(format!("one writer, two readers, {by} ms pass")).lapses(1, Duration::from_millis(by));
+    for by in [400, 2_500, 20_000].map(Duration::from_millis) {
+        let explore = Explore::new(format!("one writer, two readers, {by:?} pass")).lapses(1, by).preemptions(2);
         let report = explore.run(|world| writers_and_readers(world, &[put(10)], 2));
         assert!(report.assert_complete().counts.lapses > 0, "{report}");
+        let explore = Explore::new(format!("one writer, two readers, a reply is {by:?} late")).slow_replies(1, by).preemptions(2);
+        let report = explore.run(|world| writers_and_readers(world, &[put(10)], 2));
+        assert!(report.assert_complete().counts.slow_replies > 0, "{report}");
     }
 }
 

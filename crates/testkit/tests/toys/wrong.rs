@@ -7,6 +7,7 @@ use writeway_testkit::explorer::{Explore, Failure, Verdict, World};
 
 use crate::protocol::{Mistake, Toy, put};
 
+/// Writers and readers, all in one process.
 fn run(world: &World, mistake: Mistake, writers: u64, readers: usize, reads_each: usize) -> (Toy, Verdict) {
     let toy = Toy::new(world, mistake);
     let app = world.process("app");
@@ -114,6 +115,25 @@ fn a_commit_without_time_limits_is_found_when_all_are_slow() {
     let explore = Explore::new("no time limits").lapses(1, Duration::from_millis(2_500));
     let failure = found(explore, Mistake::NoTimeLimits, 1, 2);
     assert!(["hits are linearizable", "nothing stale at rest"].contains(&failure.violation.invariant), "{failure}");
+}
+
+#[test]
+fn a_look_at_the_clock_before_the_commit_is_needed() {
+    let explore = Explore::new("a barrier is confirmed too late").slow_replies(1, Duration::from_millis(2_500));
+    let scenario = |world: &World, mistake| {
+        let toy = Toy::new(world, mistake);
+        // Only the writer is slow: while a COMMIT is under way no time passes, so the look at the clock right before it is enough.
+        let (slow, prompt) = (world.process("slow"), world.process("prompt").prompt());
+        slow.task("writer", toy.clone().writes(put(10)));
+        prompt.task("first reader", toy.clone().reads(1));
+        prompt.task("second reader", toy.clone().reads(1));
+        world.explore()?;
+        check::strict(world, &toy.cache, &toy.store)
+    };
+    let failure = explore.check(|world| scenario(world, Mistake::NoTimeLimits)).expect_err("committed behind a lapsed barrier");
+    assert_eq!(failure.violation.invariant, "hits are linearizable", "{failure}");
+    let guarded = explore.run(|world| scenario(world, Mistake::NoServerTimeouts));
+    assert!(guarded.assert_complete().counts.slow_replies > 0, "{guarded}");
 }
 
 #[test]
