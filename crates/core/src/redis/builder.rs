@@ -106,7 +106,7 @@ impl RedisBuilder {
         let client = self.client()?;
         let RedisBuilder { prefix, limits, runtime, .. } = self;
         let prefix = format!("{prefix}:").into_bytes();
-        let connector = Connector::new(client, limits.connect_timeout, runtime.clone(), Declared::new(&prefix));
+        let connector = Connector::new(client, &limits, runtime.clone(), Declared::new(&prefix));
         let pool = connector.pool(limits.connections, limits.checkout_timeout).await?;
         let breaker = breaker::Shared::new(limits.breaker);
         Ok(Redis { shared: Arc::new(Shared { prefix, limits, runtime, breaker, connector, pool }) })

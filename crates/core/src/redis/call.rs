@@ -120,13 +120,11 @@ impl Redis {
         let shared = &*self.shared;
         let started = shared.runtime.now();
         loop {
-            let checkout = shared.connector.checkout(&shared.pool);
-            let link = match until(&*shared.runtime, deadline, checkout).await {
-                Some(Ok(link)) => link,
+            let link = match self.link(deadline).await {
+                Ok(link) => link,
                 // Refused by the set-up: the server is there.
-                Some(Err(e)) if e.kind() == Kind::Invalid => return Ended::Answered(Err(e)),
-                Some(Err(e)) => return Ended::Unanswered(e),
-                None => return Ended::Unanswered(Error::unavailable("no connection to the cache server in time")),
+                Err(e) if e.kind() == Kind::Invalid => return Ended::Answered(Err(e)),
+                Err(e) => return Ended::Unanswered(e),
             };
             let limit = deadline.min(shared.runtime.now() + shared.limits.response_timeout);
             match until(&*shared.runtime, limit, self.send(&link, build)).await {
@@ -150,6 +148,15 @@ impl Redis {
                 }
             }
         }
+    }
+
+    async fn link(&self, deadline: Duration) -> Result<Link> {
+        let shared = &*self.shared;
+        if let Some(link) = shared.connector.in_hand() {
+            return Ok(link);
+        }
+        let link = until(&*shared.runtime, deadline, shared.connector.checkout(&shared.pool)).await;
+        link.unwrap_or_else(|| Err(Error::unavailable("no connection to the cache server in time")))
     }
 
     async fn send(&self, link: &Link, build: &(dyn Fn(&Link) -> Pipeline + Sync)) -> std::result::Result<Vec<Value>, RedisError> {
