@@ -14,7 +14,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use writeway_testkit::servers::{Watchdog, until};
 
-use crate::{clock, interrupt};
+use crate::clock::{self, Stopwatch};
+use crate::interrupt;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(5);
@@ -34,9 +35,10 @@ pub(crate) fn run_reading(command: &mut Command, mut line: impl FnMut(&str) + Se
     })
 }
 
-/// Runs it in silence and returns all it said, stdout first.
-pub(crate) fn run_quietly(command: &mut Command) -> Result<(ExitStatus, String)> {
+/// Runs it in silence and returns all it said, stderr first; ends it after `limit`.
+pub(crate) fn run_quietly(command: &mut Command, limit: Duration) -> Result<(ExitStatus, String)> {
     let mut group = Group::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    group.limit = limit;
     let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
     let (mut said, mut warned) = (String::new(), String::new());
     let status = thread::scope(|scope| {
@@ -44,7 +46,7 @@ pub(crate) fn run_quietly(command: &mut Command) -> Result<(ExitStatus, String)>
         scope.spawn(|| stderr.into_iter().for_each(|stderr| each_line(stderr, &mut |line| warned.extend([line, "\n"]))));
         group.wait()
     })?;
-    Ok((status, said + &warned))
+    Ok((status, warned + &said))
 }
 
 fn each_line(stream: impl Read, line: &mut impl FnMut(&str)) {
@@ -59,6 +61,8 @@ fn each_line(stream: impl Read, line: &mut impl FnMut(&str)) {
 struct Group {
     child: Child,
     watchdog: Watchdog,
+    watch: Stopwatch,
+    limit: Duration,
 }
 
 impl Group {
@@ -68,7 +72,7 @@ impl Group {
         let child = command.stdin(Stdio::null()).process_group(0).spawn();
         let child = child.with_context(|| format!("run {}", command.get_program().display()))?;
         watchdog.watch(&[-i32::try_from(child.id())?])?;
-        Ok(Self { child, watchdog })
+        Ok(Self { child, watchdog, watch: Stopwatch::start(), limit: Duration::MAX })
     }
 
     /// # Errors
@@ -82,7 +86,7 @@ impl Group {
                 interrupt::check()?;
                 return Ok(status);
             }
-            if interrupt::is_asked() {
+            if interrupt::is_asked() || self.watch.elapsed() > self.limit {
                 self.end();
             }
             clock::sleep(BETWEEN_LOOKS);

@@ -20,7 +20,7 @@ impl Stopwatch {
 
 impl fmt::Display for Stopwatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&human(self.elapsed()))
+        f.pad(&human(self.elapsed()))
     }
 }
 

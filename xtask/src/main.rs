@@ -1,13 +1,23 @@
 //! The project's commands: `cargo xtask --help`.
 
+// The commands
+mod bench;
+mod bugs;
+mod ci;
+mod deny;
+mod itest;
+mod tidy;
+// What they stand on
 mod child;
 mod clock;
 mod interrupt;
-mod itest;
 mod services;
+mod sources;
+mod suites;
 mod tally;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process;
 
 use anyhow::Result;
@@ -28,6 +38,35 @@ enum Command {
         #[arg(long)]
         install: bool,
     },
+    /// Measure the strategies against each other and against raw access; prints the comparison
+    Bench {
+        /// Get missing servers from the system's package manager
+        #[arg(long)]
+        install: bool,
+        /// End within a minute
+        #[arg(long)]
+        quick: bool,
+        /// Also write the figures to this file
+        #[arg(long, value_name = "PATH")]
+        json: Option<PathBuf>,
+    },
+    /// Run one gate, or all of them
+    Ci {
+        job: Option<ci::Job>,
+        /// Get what a job is missing: servers, cargo-deny
+        #[arg(long)]
+        install: bool,
+    },
+    /// Seed the bugs in bugs/ one by one, and see each found by the test that it names
+    Bugs {
+        /// Only these, by the names of their files without .patch
+        names: Vec<String>,
+        /// Get missing servers from the system's package manager
+        #[arg(long)]
+        install: bool,
+    },
+    /// Check what no compiler checks
+    Tidy,
     /// Clear out what a run made in servers that were given
     #[command(hide = true)]
     Clear {
@@ -49,6 +88,10 @@ fn main() {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Itest { install } => itest::run(install),
+        Command::Bench { install, quick, json } => bench::run(install, quick, json),
+        Command::Ci { job, install } => ci::run(job, install),
+        Command::Bugs { names, install } => bugs::run(&names, install),
+        Command::Tidy => tidy::run(),
         Command::Clear { redis_prefix, database } => services::clear(redis_prefix.as_deref(), database.as_deref()),
     }
 }

@@ -15,12 +15,14 @@ const NEEDS_SERVERS: &str = "it_";
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     pub(crate) target_dir: PathBuf,
-    pub(crate) packages: Vec<Package>,
+    packages: Vec<Package>,
 }
 
-pub(crate) struct Package {
-    pub(crate) name: String,
-    pub(crate) features: BTreeSet<String>,
+struct Package {
+    name: String,
+    features: BTreeSet<String>,
+    /// What it stands on in a user's build.
+    dependencies: BTreeSet<String>,
     tests: Vec<Test>,
 }
 
@@ -64,6 +66,12 @@ impl Workspace {
         required.chain(["postgres"]).filter(known).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",")
     }
 
+    /// Direct, in a user's build, optional ones included.
+    pub(crate) fn dependencies_of(&self, package: &str) -> BTreeSet<String> {
+        let packages = self.packages.iter().filter(|known| known.name == package);
+        packages.flat_map(|package| package.dependencies.iter().cloned()).collect()
+    }
+
     fn tests(&self) -> impl Iterator<Item = (&Package, &Test)> {
         self.packages.iter().flat_map(|package| package.tests.iter().map(move |test| (package, test)))
     }
@@ -79,6 +87,7 @@ impl Package {
         Self {
             name: text(&package["name"]),
             features: package["features"].as_object().into_iter().flat_map(|features| features.keys().cloned()).collect(),
+            dependencies: list(&package["dependencies"]).filter(|d| d["kind"].is_null()).map(|d| text(&d["name"])).collect(),
             tests: tests.collect(),
         }
     }

@@ -105,8 +105,10 @@ fn void<'t>(asked: impl Iterator<Item = &'t Touched>, token: Id, runtime: &Arc<d
     for namespace in asked {
         let cache = namespace.cache.clone();
         let ends: Vec<Finish> = namespace.keys.keys().map(|key| Finish { key: key.clone(), publish: None }).collect();
-        // What is not removed lapses.
-        runtime.spawn("void", Box::pin(async move { drop(cache.finish(&ends, token).await) }));
+        // What is not removed lapses, so there is nothing to wait for after that.
+        let (clock, lapsed) = (runtime.clone(), runtime.now() + namespace.within);
+        let task = async move { drop(until(&*clock, lapsed, cache.finish(&ends, token)).await) };
+        runtime.spawn("void", Box::pin(task));
     }
 }
 
@@ -146,7 +148,9 @@ impl Touched {
     /// The commit may have landed or may land later: the old values go in any case, and the caller's time may be over.
     pub(crate) fn invalidate_behind(&self, runtime: &Arc<dyn Runtime>) {
         let (cache, keys) = (self.cache.clone(), self.keys.keys().cloned().collect::<Vec<_>>());
-        runtime.spawn("invalidate", Box::pin(async move { drop(cache.invalidate(&keys).await) }));
+        let (clock, lived) = (runtime.clone(), runtime.now() + self.longest_life);
+        let task = async move { drop(until(&*clock, lived, cache.invalidate(&keys)).await) };
+        runtime.spawn("invalidate", Box::pin(task));
     }
 
     fn lapses(&self, within: Duration) -> Effects {

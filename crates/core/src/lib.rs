@@ -21,6 +21,7 @@ pub mod store;
 
 // Adapters
 pub mod memory;
+pub mod redis;
 pub mod sql;
 
 // Read path
@@ -38,6 +39,7 @@ pub mod transaction;
 mod write;
 
 // Runtime
+mod breaker;
 pub mod retry;
 pub mod tasks;
 

@@ -99,7 +99,7 @@ impl Options {
     }
 }
 
-fn bound<T: PartialOrd + fmt::Debug>(name: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
+pub(crate) fn bound<T: PartialOrd + fmt::Debug>(name: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
     if range.contains(&value) {
         return Ok(());
     }

@@ -153,7 +153,10 @@ impl<S: Store> Reads<S> {
 
     /// One statement under the cap. `departing` is called when nothing but the statement is left.
     pub(crate) async fn fetch(&self, keys: &[S::Key], deadline: Duration, departing: impl FnOnce()) -> Result<Vec<S::Row>> {
-        let permit = until(&*self.runtime, deadline, self.loads.acquire()).await;
+        // A load that is let in at the last instant cannot end in time; who waits is told what it waited for.
+        let now = self.runtime.now();
+        let give_up = now + deadline.saturating_sub(now) * 15 / 16;
+        let permit = until(&*self.runtime, give_up, self.loads.acquire()).await;
         departing();
         let Some(_permit) = permit else {
             return Err(Error::overloaded("too many loads from sql are under way: max_loads"));
@@ -177,8 +180,8 @@ impl<S: Store> Reads<S> {
             }
         }
         if !fills.is_empty() {
-            // A fill that fails costs the next reader a load, nothing else.
-            let _ = until(&*self.runtime, deadline, self.cache.fill(&fills)).await;
+            // A fill that fails costs the next reader a load, nothing else; one that hangs must not cost this one its row.
+            let _ = until(&*self.runtime, self.half(deadline), self.cache.fill(&fills)).await;
         }
     }
 }

@@ -12,8 +12,9 @@ use crate::change::CacheEffect;
 use crate::commit::{Touched, commit};
 use crate::error::{Error, Result};
 use crate::options::{Mode, Options};
+use crate::sql::{SqlConnection, SqlTx};
 use crate::store::Transaction;
-use crate::tasks::Pass;
+use crate::tasks::{Pass, until};
 
 /// An open transaction and the cache keys it has touched so far. Dropped without [`commit`](Tx::commit), it is rolled back and
 /// no cache has heard of it.
@@ -56,12 +57,12 @@ impl<T: Transaction> Tx<T> {
     }
 
     async fn run(self) -> Result<CacheEffect> {
-        if let Some(e) = self.refused {
-            self.tx.rollback().await;
-            return Err(e);
-        }
         let runtime = &self.options.runtime;
         let deadline = runtime.now() + self.options.call_timeout;
+        if let Some(e) = self.refused {
+            until(&**runtime, deadline, self.tx.rollback()).await;
+            return Err(e);
+        }
         let touched: Vec<Touched> = self.touched.into_values().collect();
         let effects = commit(self.tx, &touched, runtime, deadline).await?;
         drop(self.pass);
@@ -69,9 +70,11 @@ impl<T: Transaction> Tx<T> {
         Ok(least.copied().unwrap_or(CacheEffect::Invalidated))
     }
 
-    /// Rolls back at once, and gives the connection back to the pool.
+    /// Rolls back at once, and gives the connection back to the pool. What SQL does not confirm within the `call_timeout`, it
+    /// rolls back by itself.
     pub async fn rollback(self) {
-        self.tx.rollback().await;
+        let runtime = &self.options.runtime;
+        until(&**runtime, runtime.now() + self.options.call_timeout, self.tx.rollback()).await;
     }
 
     /// Notes a touched key; what cannot be noted makes the commit fail.
@@ -93,6 +96,14 @@ impl<T: Transaction> Tx<T> {
         if let Err(e) = noted {
             self.refused.get_or_insert(e.during("touch", namespace));
         }
+    }
+}
+
+impl<C: SqlConnection> Tx<SqlTx<C>> {
+    /// The connection, for statements of one's own; nested transactions are diesel's. The transaction itself is ended by
+    /// [`commit`](Tx::commit) alone, never with SQL of one's own.
+    pub fn connection(&mut self) -> &mut C {
+        self.tx.connection()
     }
 }
 

@@ -21,8 +21,9 @@ if [ ! -e "$policy" ]; then
     chmod 755 "$policy"
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get update
-apt-get install --yes --no-install-recommends "$@"
+waiting='-o DPkg::Lock::Timeout=120'
+apt-get $waiting update
+apt-get $waiting -o Dpkg::Use-Pty=0 install --yes --no-install-recommends "$@"
 "#;
 
 /// Fedora has replaced Redis by Valkey, older relatives have only Redis.

@@ -1,0 +1,58 @@
+//! Everything that a run found, as JSON.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::clock;
+use crate::compare::Comparison;
+use crate::environment::Environment;
+use crate::keys::EXPONENT;
+use crate::plan::Plan;
+use crate::ratios::Ratio;
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    /// Of this layout.
+    format: u32,
+    seconds_since_1970: u64,
+    pub(crate) environment: Environment,
+    pub(crate) plan: Plan,
+    zipf_exponent: f64,
+    pub(crate) comparisons: Vec<Comparison>,
+    pub(crate) ratios: Vec<Ratio>,
+}
+
+impl Report {
+    pub(crate) fn new(environment: Environment, plan: Plan, comparisons: Vec<Comparison>, ratios: Vec<Ratio>) -> Self {
+        let seconds_since_1970 = clock::seconds_since_1970();
+        Report { format: 1, seconds_since_1970, environment, plan, zipf_exponent: EXPONENT, comparisons, ratios }
+    }
+
+    /// Writes it to `path`, or to a name of its own under `target/bench`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(crate) fn save(&self, path: Option<&Path>) -> Result<PathBuf> {
+        let own = || PathBuf::from(format!("target/bench/{}-{}.json", self.plan.name, self.seconds_since_1970));
+        let path = path.map_or_else(own, Path::to_path_buf);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        let json = serde_json::to_vec_pretty(self)?;
+        std::fs::write(&path, json).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// What must not be: a strict subject was stale, or an acknowledged write is gone.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        let columns = self.comparisons.iter().flat_map(|comparison| comparison.subjects.iter().map(move |c| (comparison, c)));
+        let of = |(comparison, column): (&Comparison, _)| format!("{} under {}", named(column), comparison.workload.title());
+        columns.filter(|(_, column)| column.broken()).map(of).collect()
+    }
+}
+
+fn named(column: &crate::column::Column) -> &'static str {
+    column.subject
+}

@@ -1,0 +1,154 @@
+//! What is compared: five ways to read and write one table.
+
+mod look_aside;
+mod looks;
+mod sql_only;
+mod writeway;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use writeway_around::WriteAround;
+use writeway_core::change::CacheEffect;
+use writeway_core::sql::Sql;
+use writeway_through::WriteThrough;
+
+use crate::servers::Servers;
+use crate::table::{Entries, Row};
+use look_aside::LookAside;
+use looks::Watched;
+use sql_only::SqlOnly;
+use writeway::Around;
+
+pub(crate) use looks::Looks;
+pub(crate) use writeway::Store;
+
+/// Longer than any run: what is measured is not expiry.
+pub(crate) const TIME_TO_LIVE: Duration = Duration::from_secs(3_600);
+
+/// In the order of the report's columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    SqlOnly,
+    LookAside,
+    WriteThrough,
+    WriteAround,
+    WriteAroundStrict,
+}
+
+/// What a write must be to SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commit {
+    Transaction,
+    Statement,
+}
+
+/// What a write says when it is done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    pub(crate) version: i64,
+    pub(crate) effect: Option<CacheEffect>,
+}
+
+impl Done {
+    fn without_cache(row: Row) -> Self {
+        Done { version: row.version, effect: None }
+    }
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 5] =
+        [Kind::SqlOnly, Kind::LookAside, Kind::WriteThrough, Kind::WriteAround, Kind::WriteAroundStrict];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::SqlOnly => "SQL only",
+            Kind::LookAside => "look-aside, delete after commit",
+            Kind::WriteThrough => "write-through (strict)",
+            Kind::WriteAround => "write-around (eventual)",
+            Kind::WriteAroundStrict => "write-around (strict)",
+        }
+    }
+}
+
+/// One of them, ready.
+pub(crate) struct Subject {
+    way: Way,
+    pub(crate) looks: Arc<Looks>,
+}
+
+enum Way {
+    SqlOnly(SqlOnly),
+    LookAside(LookAside),
+    WriteThrough(WriteThrough<Store>),
+    WriteAround(Around),
+}
+
+impl Subject {
+    /// On the servers as they are.
+    ///
+    /// # Errors
+    /// If a server refuses what the subject needs.
+    pub(crate) async fn build(kind: Kind, servers: &Servers) -> Result<Self> {
+        let looks = Arc::new(Looks::default());
+        let store = || Sql::<Entries>::new(servers.pool.clone());
+        let around = || WriteAround::builder(store()).namespace("around").time_to_live(TIME_TO_LIVE);
+        let watched = async || anyhow::Ok(Watched { redis: servers.writeway().await?, looks: looks.clone() });
+        let way = match kind {
+            Kind::SqlOnly => Way::SqlOnly(SqlOnly { pool: servers.pool.clone() }),
+            Kind::LookAside => Way::LookAside(LookAside {
+                pool: servers.pool.clone(),
+                redis: servers.redis.clone(),
+                stem: format!("{}:aside:", servers.prefix),
+                looks: looks.clone(),
+            }),
+            Kind::WriteThrough => {
+                let through = WriteThrough::builder(store()).namespace("through").time_to_live(TIME_TO_LIVE);
+                Way::WriteThrough(through.build(watched().await?).await?)
+            }
+            Kind::WriteAround => Way::WriteAround(Around { handle: around().build(watched().await?).await?, strict: false }),
+            Kind::WriteAroundStrict => {
+                Way::WriteAround(Around { handle: around().strict().build(watched().await?).await?, strict: true })
+            }
+        };
+        Ok(Subject { way, looks })
+    }
+
+    /// # Errors
+    /// The subject's own.
+    pub(crate) async fn read(&self, id: i64) -> Result<Option<Row>> {
+        match &self.way {
+            Way::SqlOnly(sql) => sql.read(id).await,
+            Way::LookAside(aside) => aside.read(id).await,
+            Way::WriteThrough(handle) => Ok(handle.get(&id).await?),
+            Way::WriteAround(around) => Ok(around.handle.get(&id).await?),
+        }
+    }
+
+    /// # Errors
+    /// The subject's own.
+    pub(crate) async fn write(&self, row: Row, commit: Commit) -> Result<Done> {
+        match &self.way {
+            Way::SqlOnly(sql) => sql.write(row, commit).await,
+            Way::LookAside(aside) => aside.write(row, commit).await,
+            Way::WriteThrough(handle) => writeway::put_through(handle, row).await,
+            Way::WriteAround(around) => around.write(row, commit).await,
+        }
+    }
+
+    /// Brings the keys into the cache, as quickly as the subject can.
+    ///
+    /// # Errors
+    /// The subject's own.
+    pub(crate) async fn warm(&self, ids: &[i64]) -> Result<()> {
+        match &self.way {
+            Way::SqlOnly(_) => {}
+            Way::LookAside(aside) => aside.warm(ids).await?,
+            Way::WriteThrough(handle) => drop(handle.get_many(ids).await?),
+            Way::WriteAround(around) => drop(around.handle.get_many(ids).await?),
+        }
+        self.looks.take();
+        Ok(())
+    }
+}

@@ -1,0 +1,306 @@
+//! A table of the simulated database, as production code sees it.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use writeway_core::change::{Change, Stored};
+use writeway_core::error::{Error, Result};
+use writeway_core::store::{Store as StorePort, Transaction};
+
+use super::database::{Database, key_of};
+use super::history::{History, Place};
+use super::{CALL_LIMIT, locked};
+use crate::explorer::{Call, End, Failed, READS, Side, WRITES, World, millis};
+
+/// How a COMMIT may fail.
+const COMMITS: &[End] = &[End::Refused, End::Vanished, End::Lost, End::Late];
+
+/// A row of every simulated table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Its primary key.
+    pub key: u32,
+    /// Give every write of a scenario another one: reads are told apart by it.
+    pub value: u64,
+}
+
+/// A simulated table. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Store {
+    database: Database,
+    table: usize,
+}
+
+/// An open transaction of the simulated database. Dropped, it is rolled back at once.
+pub struct Tx {
+    database: Database,
+    id: u64,
+}
+
+impl Store {
+    pub(super) fn new(database: Database, table: usize) -> Self {
+        Store { database, table }
+    }
+
+    /// The database it is in.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// What really happened in its database.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.database.history()
+    }
+
+    /// The committed value under `key`.
+    #[must_use]
+    pub fn committed(&self, key: u32) -> Option<u64> {
+        self.database.rows().get(&self.place(key)).copied()
+    }
+
+    pub(super) fn place(&self, key: u32) -> Place {
+        (self.table, key)
+    }
+
+    pub(super) fn world(&self) -> &World {
+        &self.database.world
+    }
+
+    fn text(&self, changes: &[Change<u32, Cell>]) -> String {
+        let name = locked(&self.database.state).names[self.table].clone();
+        let text = |change: &Change<u32, Cell>| match change {
+            Change::Put(row) => format!("{name}:{} = {}", row.key, row.value),
+            Change::Delete(key) => format!("{name}:{key} gone"),
+        };
+        changes.iter().map(text).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Runs the changes, one after the other, from where `stored` ends; `None` while a row lock is another's.
+    fn run(&self, tx: u64, changes: &[Change<u32, Cell>], stored: &mut Vec<Stored<Cell>>, waker: &Waker) -> Option<()> {
+        while let Some(change) = changes.get(stored.len()) {
+            stored.push(self.database.run(tx, self.table, change, waker)?);
+        }
+        Some(())
+    }
+
+    /// Runs the changes as soon as their rows are free.
+    async fn run_when_free(&self, tx: u64, changes: &[Change<u32, Cell>], mut stored: Vec<Stored<Cell>>) -> Vec<Stored<Cell>> {
+        let mut waited = false;
+        poll_fn(|cx| {
+            if self.run(tx, changes, &mut stored, cx.waker()).is_some() {
+                self.world().waits_at_server(false);
+                return Poll::Ready(());
+            }
+            if !waited {
+                self.world().count(|counts| counts.lock_waits += 1);
+                self.world().note(|| "  … waits for a row lock".to_owned());
+            }
+            waited = true;
+            self.world().waits_at_server(true);
+            Poll::Pending
+        })
+        .await;
+        self.world().note(|| format!("  → {stored:?}"));
+        stored
+    }
+
+    /// One autocommit statement, as the server runs it: whether or not anybody still waits for it.
+    fn autocommit(&self, changes: Vec<Change<u32, Cell>>, reply: Reply) {
+        let (store, tx, mut stored) = (self.clone(), self.database.begin(None), Vec::new());
+        if self.run(tx, &changes, &mut stored, Waker::noop()).is_some() {
+            self.database.commit(tx);
+            return reply.send(stored);
+        }
+        self.world().serve("autocommit".into(), None, async move {
+            let stored = store.run_when_free(tx, &changes, stored).await;
+            store.database.commit(tx);
+            reply.send(stored);
+        });
+    }
+}
+
+impl StorePort for Store {
+    type Key = u32;
+    type Row = Cell;
+    type Tx = Tx;
+
+    fn key(&self, row: &Cell) -> u32 {
+        row.key
+    }
+
+    async fn fetch(&self, keys: &[u32]) -> Result<Vec<Cell>> {
+        let (asked, store) = (keys.to_vec(), self.clone());
+        let what = self.world().label(|| format!("sql select {keys:?}"));
+        let found = self.world().call(self.call(what, READS), move || {
+            let rows = &locked(&store.database.state).rows;
+            let row = |&key: &u32| rows.get(&store.place(key)).map(|&value| Cell { key, value });
+            asked.iter().filter_map(row).collect::<Vec<_>>()
+        });
+        let found = found.await.map_err(failed)?;
+        self.world().note(|| format!("  → {:?}", found.iter().map(|row| row.value).collect::<Vec<_>>()));
+        Ok(found)
+    }
+
+    /// No step of the schedule: at READ COMMITTED, BEGIN neither sees nor shows anything.
+    async fn begin(&self, commit_within: Option<Duration>) -> Result<Tx> {
+        match self.world().ending(Side::Store, READS) {
+            None => Ok(Tx { database: self.database.clone(), id: self.database.begin(commit_within.map(millis)) }),
+            Some(_) => Err(failed(Failed::Refused)),
+        }
+    }
+
+    async fn apply_in(&self, tx: &mut Tx, changes: &[Change<u32, Cell>]) -> Result<Vec<Stored<Cell>>> {
+        self.world().point(self.world().label(|| format!("sql tx{} {}", tx.id, self.text(changes)))).await;
+        let refused = self.world().ending(Side::Store, READS).is_some();
+        if refused || self.database.lost_patience(tx.id) {
+            tx.fail();
+            return Err(failed(Failed::Refused));
+        }
+        let stored = self.run_when_free(tx.id, changes, Vec::with_capacity(changes.len())).await;
+        self.world().reply().await;
+        Ok(stored)
+    }
+
+    async fn apply(&self, changes: &[Change<u32, Cell>]) -> Result<Vec<Stored<Cell>>> {
+        let (reply, asked, store) = (Reply::default(), changes.to_vec(), self.clone());
+        let what = self.world().label(|| format!("sql autocommit {}", self.text(changes)));
+        let to = reply.clone();
+        let sent = self.world().call(self.call(what, WRITES), move || store.autocommit(asked, to));
+        sent.await.map_err(failed)?;
+        Ok(reply.received().await)
+    }
+}
+
+impl Store {
+    fn call(&self, what: std::borrow::Cow<'static, str>, ends: &'static [End]) -> Call {
+        Call { what, side: Side::Store, ends, limit: self.world().now_ms() + CALL_LIMIT, lands_by: None }
+    }
+}
+
+impl Tx {
+    fn fail(&self) {
+        if let Some(open) = locked(&self.database.state).open.get_mut(&self.id) {
+            open.failed = true;
+        }
+    }
+
+    /// The COMMIT lands at a later moment, but before the server's own time-outs.
+    fn land_later(self) {
+        let by = locked(&self.database.state).open.get(&self.id).and_then(super::database::Open::commits_by);
+        let world = self.database.world.clone();
+        let what = world.label(|| format!("sql commit tx{}", self.id));
+        world.land_later(what, by, move || self.database.commit(self.id));
+    }
+
+    /// Not after a failed statement, and not after the server has ended the session.
+    fn may_commit(&self) -> bool {
+        locked(&self.database.state).open.get(&self.id).is_some_and(|open| !open.failed) && !self.database.lost_patience(self.id)
+    }
+}
+
+impl Transaction for Tx {
+    async fn commit(self) -> Result<()> {
+        let (world, id) = (self.database.world.clone(), self.id);
+        let mut sent = Sent(Some(self));
+        world.point(world.label(|| format!("sql commit tx{id}"))).await;
+        let Some(tx) = sent.0.take() else { unreachable!("taken only here") };
+        if tx.database.lost_patience(id) {
+            world.note(|| "  → the server has ended the session".to_owned());
+            return Err(failed(Failed::Unknown));
+        }
+        if !tx.may_commit() {
+            return Err(failed(Failed::Refused));
+        }
+        match world.ending(Side::Store, COMMITS) {
+            None => {
+                tx.database.commit(id);
+                world.reply().await;
+            }
+            Some(End::Refused) => return Err(failed(Failed::Refused)),
+            Some(End::Vanished) => return Err(failed(Failed::Unknown)),
+            Some(End::Lost) => {
+                tx.database.commit(id);
+                return Err(failed(Failed::Unknown));
+            }
+            Some(End::Late) => {
+                let limit = world.now_ms() + CALL_LIMIT;
+                tx.land_later();
+                world.give_up(limit).await;
+                return Err(failed(Failed::Unknown));
+            }
+        }
+        Ok(())
+    }
+
+    async fn rollback(self) {
+        let world = &self.database.world;
+        world.point(world.label(|| format!("sql rollback tx{}", self.id))).await;
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        self.database.roll_back(self.id);
+    }
+}
+
+/// A COMMIT under way.
+struct Sent(Option<Tx>);
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(tx) = self.0.take().filter(Tx::may_commit)
+            && tx.database.world.dropped_lands("sql commit")
+        {
+            tx.land_later();
+        }
+    }
+}
+
+/// Where a server's task leaves its answer.
+#[derive(Clone, Default)]
+struct Reply(Arc<Mutex<Answer>>);
+
+#[derive(Default)]
+struct Answer {
+    stored: Option<Vec<Stored<Cell>>>,
+    waiting: Option<Waker>,
+}
+
+impl Reply {
+    fn send(&self, stored: Vec<Stored<Cell>>) {
+        let waker = {
+            let mut slot = locked(&self.0);
+            slot.stored = Some(stored);
+            slot.waiting.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    async fn received(&self) -> Vec<Stored<Cell>> {
+        poll_fn(|cx| {
+            let mut slot = locked(&self.0);
+            slot.waiting = Some(cx.waker().clone());
+            slot.stored.take().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+fn failed(how: Failed) -> Error {
+    match how {
+        Failed::Refused => Error::unavailable("the simulated database refuses"),
+        Failed::Unknown => Error::unknown("the simulated database does not answer"),
+    }
+}
+
+/// For those who name a change's row.
+#[must_use]
+pub(super) fn wanted(change: &Change<u32, Cell>) -> (u32, Option<u64>) {
+    (key_of(change), if let Change::Put(row) = change { Some(row.value) } else { None })
+}
