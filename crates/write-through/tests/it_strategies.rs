@@ -199,7 +199,7 @@ async fn callers_that_give_up_leave_nothing() {
 
 async fn give_up(rig: &Rig, task: u32, n: u32) -> bool {
     // Half of them so long that most calls end in time, also on a busy machine.
-    let most = if n % 2 == 0 { 5_000 } else { 50_000 };
+    let most = if n.is_multiple_of(2) { 5_000 } else { 50_000 };
     let within = Duration::from_micros(u64::try_from(Tokio.random() % most).unwrap_or(0));
     let player = i32::try_from(n % 20).unwrap_or(0);
     let key = (1, player);

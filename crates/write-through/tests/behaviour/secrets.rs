@@ -31,15 +31,15 @@ fn quoting(make: fn(&'static str) -> Error) -> Error {
 }
 
 fn down() -> Error {
-    quoting(|text| Error::unavailable(text))
+    quoting(Error::unavailable)
 }
 
 fn rejected() -> Error {
-    quoting(|text| Error::rejected(text))
+    quoting(Error::rejected)
 }
 
 fn unanswered() -> Error {
-    quoting(|text| Error::unknown(text))
+    quoting(Error::unknown)
 }
 
 struct Listener {

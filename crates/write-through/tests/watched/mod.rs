@@ -14,18 +14,14 @@ use writeway_through::sql::Pool;
 use writeway_through::store::Store;
 use writeway_through::{Change, Outcome, Redis, Result, Sql, WriteThrough, diesel_async};
 
-/// How long barriers stand. A quarter of it is what a busy machine may take between sending a COMMIT and having committed.
-const BARRIER: Duration = Duration::from_millis(1_000);
-const STALLED: Duration = Duration::from_millis(600);
+/// How long barriers stand: short, so that the keys of dead writers are soon hits again. A quarter of it is what a busy machine
+/// may take between sending a COMMIT and having committed.
+const BARRIER: Duration = Duration::from_millis(400);
+const STALLED: Duration = Duration::from_millis(240);
 
-fn barrier() -> Duration {
-    let millis = std::env::var("WRITEWAY_BARRIER_MILLIS").ok().and_then(|ms| ms.parse().ok());
-    millis.map_or(BARRIER, Duration::from_millis)
-}
-
-/// Values and leases only.
+/// Values and leases only, and what is no entry of ours (0xD7 is 215). An evicted barrier would cost stale reads.
 const EVICT: &str = "local v = redis.call('GET', KEYS[1])
-    if v and (not string.find(v, '^\\xD7') or string.byte(v, 2) == 86 or string.byte(v, 2) == 76) then
+    if v and (string.byte(v, 1) ~= 215 or string.byte(v, 2) == 86 or string.byte(v, 2) == 76) then
         return redis.call('DEL', KEYS[1])
     end
     return 0";
@@ -120,10 +116,9 @@ impl Through {
         let test = format!("staleness.{name}");
         let hits = Arc::new(AtomicU64::new(0));
         let cache = Counted { cache: given.cache(&test).await, guarded, hits: hits.clone() };
-        let stalled = STALLED.min(barrier() * 6 / 10);
-        let table = Sql::<Scores>::new(schema.without_fsync().pool(12, stalled).await);
+        let table = Sql::<Scores>::new(schema.without_fsync().pool(12, STALLED).await);
         let build = |runtime: Arc<dyn Runtime>| {
-            let builder = WriteThrough::builder(table.clone()).namespace("scores").commit_within(barrier());
+            let builder = WriteThrough::builder(table.clone()).namespace("scores").commit_within(BARRIER);
             builder.call_timeout(Duration::from_secs(2)).runtime(runtime).build(cache.clone())
         };
         let readers = build(Arc::new(Tokio)).await.expect("build");
