@@ -72,7 +72,7 @@ impl World {
         match self.ending(sent.call.side, sent.call.ends) {
             None => {
                 let done = effect();
-                self.reply().await;
+                self.reply(sent.call.side).await;
                 Ok(done)
             }
             Some(End::Refused) => Err(Failed::Refused),
@@ -126,10 +126,11 @@ impl World {
     }
 
     /// The way back of a call that was carried out: the reply may be slow.
-    pub async fn reply(&self) {
+    pub async fn reply(&self, of: Side) {
         let slow = {
             let mut state = self.lock();
-            let may = state.phase == Phase::Explored && state.left.slow_replies > 0 && !state.processes[state.process].prompt;
+            let slow_side = state.left.slow_replies > 0 && state.left.slow_side == Some(of);
+            let may = state.phase == Phase::Explored && slow_side && !state.processes[state.process].prompt;
             let at = state.clock + super::time::millis(state.left.slow_by);
             let slow = may && state.pick(2, Odds::Fault) == 1;
             if slow {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use super::call::Side;
 use super::choices::Choices;
 use super::report::{Counts, Coverage, Failure, Report, Verdict, Violation};
 use super::state::Budget;
@@ -106,10 +107,10 @@ impl Explore {
         self
     }
 
-    /// At most so many replies come that much later than their effect: a client learns too late that its call was done, and
+    /// At most so many replies of that side come that much later than their effect: a client learns too late that its call was done, and
     /// others act meanwhile; not those to a process that is [`prompt`](super::Process::prompt). Defaults to 0.
-    pub fn slow_replies(mut self, n: u32, by: Duration) -> Self {
-        (self.budget.slow_replies, self.budget.slow_by) = (n, by);
+    pub fn slow_replies(mut self, of: Side, n: u32, by: Duration) -> Self {
+        (self.budget.slow_side, self.budget.slow_replies, self.budget.slow_by) = (Some(of), n, by);
         self
     }
 

@@ -282,7 +282,7 @@ fn who_is_alone_in_its_process_goes_on_at_once() {
 #[test]
 fn a_slow_reply_comes_after_its_effect() {
     let seen = Mutex::new(BTreeSet::new());
-    let report = Explore::new("a slow reply").slow_replies(1, Duration::from_millis(70)).run(|world| {
+    let report = Explore::new("a slow reply").slow_replies(Side::Cache, 1, Duration::from_millis(70)).run(|world| {
         let (register, start) = (Register::new(world), world.now_ms());
         let (r, other) = (register.clone(), register.clone());
         world.process("one").task("writer", async move {

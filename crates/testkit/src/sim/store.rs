@@ -176,7 +176,7 @@ impl StorePort for Store {
             return Err(failed(Failed::Refused));
         }
         let stored = self.run_when_free(tx.id, changes, Vec::with_capacity(changes.len())).await;
-        self.world().reply().await;
+        self.world().reply(Side::Store).await;
         Ok(stored)
     }
 
@@ -233,7 +233,7 @@ impl Transaction for Tx {
         match world.ending(Side::Store, COMMITS) {
             None => {
                 tx.database.commit(id);
-                world.reply().await;
+                world.reply(Side::Store).await;
             }
             Some(End::Refused) => return Err(failed(Failed::Refused)),
             Some(End::Vanished) => return Err(failed(Failed::Unknown)),
