@@ -1,9 +1,9 @@
 //! The explorer is tested with small toys: what it must find, it finds; how many runs there are is known by counting.
 
-mod faults;
-mod found;
-mod orders;
-mod time;
+mod failure_tests;
+mod fault_tests;
+mod order_tests;
+mod time_tests;
 
 use std::sync::{Arc, Mutex};
 
