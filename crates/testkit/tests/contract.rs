@@ -1,4 +1,4 @@
-//! The contract suite over the simulated servers; and over servers with a flaw, which it must name.
+//! The contract suite over the simulated servers and those in the process, all in simulated time; and over servers with a flaw, which it must name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use writeway_core::cache::{
 };
 use writeway_core::change::{Change, Stored};
 use writeway_core::error::Result;
+use writeway_core::memory::{MemoryCache, MemoryStore};
 use writeway_core::store::Store as StorePort;
 use writeway_testkit::contract::{self, CacheSubject, Raw, StoreSubject};
 use writeway_testkit::explorer::{Explore, World};
@@ -66,6 +67,26 @@ fn the_simulated_store_keeps_it() {
         let ran = world.setup(contract::store("the simulation", &subject(world, world.store(&[]))));
         ran.assert_held();
         assert!(ran.left_out.is_empty() && ran.held.len() >= 16, "{ran}");
+    });
+}
+
+#[test]
+fn the_cache_in_the_process_keeps_it() {
+    once(|world| {
+        let cache = MemoryCache::with(10_000, world.runtime());
+        let ran = world.setup(contract::cache("the process", &CacheSubject::new(cache, world.runtime())));
+        ran.assert_held();
+    });
+}
+
+#[test]
+fn the_store_in_the_process_keeps_it() {
+    once(|world| {
+        let store = MemoryStore::new(|row: &Cell| row.key);
+        let subject = StoreSubject { commit_within: None, ..subject(world, store) };
+        let ran = world.setup(contract::store("the process", &subject));
+        ran.assert_held();
+        assert_eq!(ran.left_out.len(), 1, "it has no time-outs: {ran}");
     });
 }
 

@@ -18,7 +18,8 @@ use super::time::SimRuntime;
 #[derive(Clone)]
 pub struct World(Arc<Mutex<State>>);
 
-/// A set of tasks that die together. What they have sent to a server survives them.
+/// A set of tasks that die together. What they have sent to a server survives them. Processes share nothing but the servers: build
+/// a handle for each.
 #[derive(Clone)]
 pub struct Process {
     world: World,

@@ -1,4 +1,4 @@
-//! When the clock moves, and what has landed by then.
+//! Logical time.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -6,8 +6,31 @@ use std::time::Duration;
 
 use writeway_core::runtime::Runtime;
 
-use super::super::*;
-use super::points;
+use super::*;
+
+#[test]
+fn a_slow_reply_comes_after_its_effect() {
+    let seen = Mutex::new(BTreeSet::new());
+    let report = Explore::new("a slow reply").slow_replies(Side::Store, 1, Duration::from_millis(70)).run(|world| {
+        let (register, start) = (Register::new(world), world.now_ms());
+        let (r, other) = (register.clone(), register.clone());
+        world.process("one").task("writer", async move {
+            r.set(1).await.expect("no fault");
+        });
+        let at = Arc::new(Mutex::new((0, 0)));
+        let a = at.clone();
+        world.process("two").task("reader", async move {
+            let value = other.get().await;
+            *a.lock().unwrap() = (value, other.world.now_ms() - start);
+        });
+        world.explore()?;
+        seen.lock().unwrap().insert(*at.lock().unwrap());
+        Ok(())
+    });
+    assert!(report.counts.slow_replies > 0);
+    // Before the effect, after it and before the reply, and after both; or the reader's own reply is the slow one.
+    assert_eq!(seen.into_inner().unwrap(), BTreeSet::from([(0, 0), (1, 0), (1, 70), (0, 70)]));
+}
 
 #[test]
 fn time_moves_only_when_nothing_else_can() {
