@@ -70,7 +70,13 @@ impl World {
         self.point(sent.call.what.clone()).await;
         let Some(effect) = sent.effect.take() else { unreachable!("taken only here") };
         match self.ending(sent.call.side, sent.call.ends) {
-            None => Ok(effect()),
+            None => {
+                let answer = effect();
+                if let Some(at) = self.reply_comes_late(sent.call.side) {
+                    self.give_up(at).await;
+                }
+                Ok(answer)
+            }
             Some(End::Refused) => Err(Failed::Refused),
             Some(End::Vanished) => Err(Failed::Unknown),
             Some(End::Lost) => {
@@ -121,6 +127,19 @@ impl World {
         Some(end)
     }
 
+    /// When the answer to what was done just now arrives; `None` for at once.
+    fn reply_comes_late(&self, of: Side) -> Option<u64> {
+        let mut state = self.lock();
+        let may = state.phase == Phase::Explored && state.left.slow_replies > 0 && state.left.slow_side == Some(of);
+        if !may || state.pick(2, Odds::Fault) == 0 {
+            return None;
+        }
+        state.left.slow_replies -= 1;
+        state.counts.slow_replies += 1;
+        state.note(|| "  … done, but its answer is slow".to_owned());
+        Some(state.clock + super::time::millis(state.left.slow_by))
+    }
+
     /// An effect that a server has on its own: at any later moment up to `lands_by`, before which the clock waits for it.
     pub fn land_later(&self, what: impl Into<Name>, lands_by: Option<u64>, effect: impl FnOnce() + Send + 'static) {
         let (world, what) = (self.clone(), what.into());
@@ -136,7 +155,8 @@ impl World {
         self.lock().add_task(name, Owner::Server, lands_by, Box::pin(work));
     }
 
-    /// Waits for a call's time limit; the fault that was paid for lets it come early.
+    /// Waits for a moment that was paid for, as a call's time limit by its fault: it may come before others have done their
+    /// steps.
     pub fn give_up(&self, at: u64) -> impl Future<Output = ()> + Send + 'static {
         Sleep::paid(self.clone(), at)
     }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use super::call::Side;
 use super::choices::Choices;
 use super::report::{Counts, Coverage, Failure, Report, Verdict, Violation};
 use super::state::Budget;
@@ -103,6 +104,13 @@ impl Explore {
     /// At most so many times everybody is slow, and that much time passes between two steps. Defaults to 0.
     pub fn lapses(mut self, n: u32, by: Duration) -> Self {
         (self.budget.lapses, self.budget.lapse_by) = (n, by);
+        self
+    }
+
+    /// At most so many answers of one side are under way for that long after the server has done its part; what their callers
+    /// do next, they do that much later. Defaults to 0: an answer is there in the same step.
+    pub fn slow_replies(mut self, of: Side, n: u32, by: Duration) -> Self {
+        (self.budget.slow_side, self.budget.slow_replies, self.budget.slow_by) = (Some(of), n, by);
         self
     }
 

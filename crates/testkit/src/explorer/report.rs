@@ -56,6 +56,7 @@ pub struct Counts {
     pub cancels: u64,
     pub evictions: u64,
     pub lapses: u64,
+    pub slow_replies: u64,
     pub timeouts: u64,
     pub lock_waits: u64,
     pub commits: u64,
@@ -72,12 +73,12 @@ impl Counts {
         }
     }
 
-    fn fields(&self) -> [(&'static str, u64); 15] {
+    fn fields(&self) -> [(&'static str, u64); 16] {
         let mut copy = *self;
         copy.fields_mut().map(|(name, n)| (name, *n))
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 15] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 16] {
         [
             ("steps", &mut self.steps),
             ("preemptions", &mut self.preemptions),
@@ -87,6 +88,7 @@ impl Counts {
             ("cancels", &mut self.cancels),
             ("evictions", &mut self.evictions),
             ("lapses", &mut self.lapses),
+            ("slow replies", &mut self.slow_replies),
             ("timeouts", &mut self.timeouts),
             ("lock waits", &mut self.lock_waits),
             ("commits", &mut self.commits),

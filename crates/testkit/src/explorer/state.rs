@@ -9,6 +9,7 @@ use std::time::Duration;
 use writeway_core::cache::BoxFuture;
 
 use super::adversary::Adversary;
+use super::call::Side;
 use super::choices::{Choices, Odds};
 use super::report::Counts;
 
@@ -29,6 +30,9 @@ pub(super) struct Budget {
     pub(super) timeouts: u32,
     pub(super) lapses: u32,
     pub(super) lapse_by: Duration,
+    pub(super) slow_replies: u32,
+    pub(super) slow_side: Option<Side>,
+    pub(super) slow_by: Duration,
     pub(super) preemptions: Option<u32>,
     pub(super) wake_at_once: bool,
     pub(super) max_steps: u32,

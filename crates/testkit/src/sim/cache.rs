@@ -2,6 +2,7 @@
 //! the schedule, whatever the number of its keys.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use writeway_core::cache::{
     Ask, Barriers, BeginBy, Begun, BoxFuture, Bytes, Declaration, Entries, Fill, Finish, Finished, Hold, Id, Lease, Lookup,
@@ -22,13 +23,14 @@ const PAGES: u64 = 3;
 pub struct Cache {
     world: World,
     state: Arc<Mutex<CacheState>>,
+    confirms_after: Option<Duration>,
 }
 
 impl Cache {
     pub(super) fn new(world: &World) -> Self {
         let state = Arc::<Mutex<CacheState>>::default();
         world.adversary(Arc::new(Evict(state.clone())));
-        Cache { world: world.clone(), state }
+        Cache { world: world.clone(), state, confirms_after: None }
     }
 
     /// With an eviction policy that takes any key, as `allkeys-lru` does: barriers too.
@@ -36,6 +38,12 @@ impl Cache {
     pub fn evicting_barriers(self) -> Self {
         locked(&self.state).evicts_barriers = true;
         self
+    }
+
+    /// Every barrier stands at once, but its writer hears of it only so much later.
+    #[must_use]
+    pub fn confirming_barriers_after(self, delay: Duration) -> Self {
+        Cache { confirms_after: Some(delay), ..self }
     }
 
     /// What lies there now, expired keys left out.
@@ -237,7 +245,11 @@ impl Barriers for Cache {
                 }
                 refused
             });
-            let refused = match begun.await? {
+            let begun = begun.await?;
+            if let Some(delay) = self.confirms_after {
+                self.world.give_up(self.world.now_ms() + millis(delay)).await;
+            }
+            let refused = match begun {
                 None => return Ok(()),
                 Some(Begun::Full) => Error::overloaded("too many writers are committing the same key"),
                 Some(Begun::Foreign) => foreign(),

@@ -22,10 +22,15 @@ pub struct Database {
     pub(super) state: Arc<Mutex<Tables>>,
 }
 
+/// A trigger before the statement: from the row that was put to the row that is stored.
+pub type Trigger = fn(Cell) -> Cell;
+
 /// What the database holds.
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) names: Vec<String>,
+    /// What the server makes of a row that is put.
+    pub(super) triggers: BTreeMap<usize, Trigger>,
     pub(super) rows: BTreeMap<Place, u64>,
     pub(super) locks: Locks,
     pub(super) open: BTreeMap<u64, Open>,
@@ -139,8 +144,9 @@ impl Database {
         }
         match change {
             Change::Put(row) => {
+                let row = state.triggers.get(&table).map_or(*row, |trigger| trigger(*row));
                 open.writes.insert(place, Some(row.value));
-                Some(Stored::As(*row))
+                Some(Stored::As(row))
             }
             // Who waited for the row looks at it again: it may be gone.
             Change::Delete(_) => {

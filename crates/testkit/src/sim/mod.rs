@@ -29,7 +29,7 @@ mod store;
 mod witness;
 
 pub use cache::Cache;
-pub use database::Database;
+pub use database::{Database, Trigger};
 pub use history::{Answer, Commit, History, Place, Read, Write};
 pub use store::{Cell, Store, Tx};
 

@@ -10,7 +10,7 @@ use writeway_core::change::{Change, Stored};
 use writeway_core::error::{Error, Result};
 use writeway_core::store::{Store as StorePort, Transaction};
 
-use super::database::{Database, key_of};
+use super::database::{Database, Trigger, key_of};
 use super::history::{History, Place};
 use super::{CALL_LIMIT, locked};
 use crate::explorer::{Call, End, Failed, READS, Side, WRITES, World, millis};
@@ -45,6 +45,13 @@ impl Store {
         Store { database, table }
     }
 
+    /// The server changes every row that is put, but not its key: what a caller puts is not what is stored.
+    #[must_use]
+    pub fn with_trigger(self, trigger: Trigger) -> Self {
+        locked(&self.database.state).triggers.insert(self.table, trigger);
+        self
+    }
+
     /// The database it is in.
     #[must_use]
     pub fn database(&self) -> &Database {
@@ -65,6 +72,13 @@ impl Store {
 
     pub(super) fn place(&self, key: u32) -> Place {
         (self.table, key)
+    }
+
+    /// Which row a change names, and what it should come to hold.
+    pub(super) fn wanted(&self, change: &Change<u32, Cell>) -> (Place, Option<u64>) {
+        let trigger = locked(&self.database.state).triggers.get(&self.table).copied();
+        let stored = |row: Cell| trigger.map_or(row, |trigger| trigger(row)).value;
+        (self.place(key_of(change)), if let Change::Put(row) = change { Some(stored(*row)) } else { None })
     }
 
     pub(super) fn world(&self) -> &World {
@@ -290,10 +304,4 @@ fn failed(how: Failed) -> Error {
         Failed::Refused => Error::unavailable("the simulated database refuses"),
         Failed::Unknown => Error::unknown("the simulated database does not answer"),
     }
-}
-
-/// For those who name a change's row.
-#[must_use]
-pub(super) fn wanted(change: &Change<u32, Cell>) -> (u32, Option<u64>) {
-    (key_of(change), if let Change::Put(row) = change { Some(row.value) } else { None })
 }

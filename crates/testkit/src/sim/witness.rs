@@ -10,7 +10,7 @@ use writeway_core::error::{Outcome, Result};
 
 use super::history::{Answer, Read, Write};
 use super::locked;
-use super::store::{Cell, Store, wanted};
+use super::store::{Cell, Store};
 
 impl Store {
     /// A read of one row, by whatever means.
@@ -75,7 +75,7 @@ impl Store {
     pub async fn witness_write<T>(&self, changes: &[Change<u32, Cell>], write: impl Future<Output = Result<T>>) -> Result<T> {
         let op = self.world().start_op().await;
         let start = self.world().tick();
-        let changes = changes.iter().map(wanted).map(|(key, value)| (self.place(key), value)).collect();
+        let changes = changes.iter().map(|change| self.wanted(change)).collect();
         locked(&self.database().state).history.writes.push(Write { op: op.id, changes, start, answer: None });
         self.world().count(|counts| {
             counts.writes += 1;
