@@ -310,7 +310,7 @@ impl State {
             self.moves_of(task, moves);
         }
         let paid = self.sleepers.iter().filter(|sleeper| sleeper.paid).map(|sleeper| sleeper.at);
-        let first = self.sleepers.iter().filter(|sleeper| idle && !sleeper.paid).map(|sleeper| sleeper.at).min();
+        let first = self.sleepers.iter().filter(|_| idle).map(|sleeper| sleeper.at).min();
         let mut moments = paid.chain(first).filter(|&at| self.may_reach(at)).collect::<Vec<_>>();
         moments.sort_unstable();
         moments.dedup();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use writeway_core::change::Change;
 use writeway_testkit::check;
+use writeway_testkit::explorer::Side;
 use writeway_testkit::explorer::{Explore, Verdict, World};
 
 use crate::protocol::{Mistake, Toy, put};
@@ -62,7 +63,9 @@ fn with_lapses() {
         let explore = Explore::new(format!("one writer, two readers, {by:?} pass")).lapses(1, by).preemptions(2);
         let report = explore.run(|world| writers_and_readers(world, &[put(10)], 2));
         assert!(report.assert_complete().counts.lapses > 0, "{report}");
-        let explore = Explore::new(format!("one writer, two readers, a reply is {by:?} late")).slow_replies(1, by).preemptions(2);
+        let explore = Explore::new(format!("one writer, two readers, a reply is {by:?} late"))
+            .slow_replies(Side::Cache, 1, by)
+            .preemptions(2);
         let report = explore.run(|world| writers_and_readers(world, &[put(10)], 2));
         assert!(report.assert_complete().counts.slow_replies > 0, "{report}");
     }

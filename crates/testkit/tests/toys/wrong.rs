@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use writeway_testkit::check;
+use writeway_testkit::explorer::Side;
 use writeway_testkit::explorer::{Explore, Failure, Verdict, World};
 
 use crate::protocol::{Mistake, Toy, put};
@@ -119,7 +120,7 @@ fn a_commit_without_time_limits_is_found_when_all_are_slow() {
 
 #[test]
 fn a_look_at_the_clock_before_the_commit_is_needed() {
-    let explore = Explore::new("a barrier is confirmed too late").slow_replies(1, Duration::from_millis(2_500));
+    let explore = Explore::new("a barrier is confirmed too late").slow_replies(Side::Cache, 1, Duration::from_millis(2_500));
     let scenario = |world: &World, mistake| {
         let toy = Toy::new(world, mistake);
         // Only the writer is slow: while a COMMIT is under way no time passes, so the look at the clock right before it is enough.

@@ -29,7 +29,7 @@ fn a_reader_and_one_that_wrote_before_with_eviction() {
 #[test]
 fn a_reader_and_one_that_wrote_twice_with_eviction_and_a_slow_answer() {
     let explore = Explore::new("one process: a reader, two writes and a read after them, an eviction, a slow answer");
-    let report = explore.evictions(1).slow_replies(Side::Cache, 1, A_MOMENT).preemptions(3).run(|world| {
+    let report = explore.evictions(1).slow_replies(Side::Cache, 1, A_MOMENT).preemptions(2).run(|world| {
         let site = Site::new(world);
         let [one] = site.apps();
         one.reads(1).task("puts, puts, reads", |app| async move {

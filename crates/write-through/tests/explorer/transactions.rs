@@ -6,20 +6,34 @@ use writeway_testkit::sim::Cell;
 
 use crate::setup::{App, KEY, Site, explore};
 
-/// Puts the row by statements of its own, and names it by what SQL returned, or only by its key.
-async fn transact(app: App, value: u64, publish: bool) {
+/// Puts the row by a statement of its own, and says how it now stands.
+async fn publish(app: App, value: u64) {
     let changes = [Change::Put(Cell { key: KEY, value })];
     let work = async {
         let mut tx = app.handle.begin().await?;
         for stored in app.store.apply_in(tx.transaction(), &changes).await? {
-            match stored {
-                Stored::As(row) if publish => app.handle.publish(&mut tx, &row),
-                _ => app.handle.touch(&mut tx, &KEY),
-            }
+            let Stored::As(row) = stored else { continue };
+            app.handle.publish(&mut tx, &row);
         }
         tx.commit().await
     };
     app.note(app.store.witness_write(&changes, work).await);
+}
+
+/// The same, but then it changes the row once more and says only that.
+async fn publish_then_touch(app: App, value: u64) {
+    let (first, last) = ([Change::Put(Cell { key: KEY, value: value + 1 })], [Change::Put(Cell { key: KEY, value })]);
+    let work = async {
+        let mut tx = app.handle.begin().await?;
+        for stored in app.store.apply_in(tx.transaction(), &first).await? {
+            let Stored::As(row) = stored else { continue };
+            app.handle.publish(&mut tx, &row);
+        }
+        app.store.apply_in(tx.transaction(), &last).await?;
+        app.handle.touch(&mut tx, &KEY);
+        tx.commit().await
+    };
+    app.note(app.store.witness_write(&last, work).await);
 }
 
 #[test]
@@ -27,7 +41,7 @@ fn a_transaction_that_publishes_a_put_and_a_reader() {
     let report = explore("a transaction that publishes, a put, one reader").run(|world| {
         let site = Site::new(world);
         let [one, two, three] = site.apps();
-        one.task("transacts", |app| transact(app, 10, true));
+        one.task("transacts", |app| publish(app, 10));
         two.puts(20);
         three.reads(1);
         site.explore()
@@ -41,7 +55,7 @@ fn a_transaction_that_touches_a_delete_and_a_reader() {
     let report = explore("a transaction that touches, a delete, one reader").run(|world| {
         let site = Site::new(world).warm();
         let [one, two, three] = site.apps();
-        one.task("transacts", |app| transact(app, 10, false));
+        one.task("transacts", |app| publish_then_touch(app, 10));
         two.deletes();
         three.reads(1);
         site.explore()
@@ -56,7 +70,7 @@ fn a_transaction_a_put_and_a_reader_with_a_fault() {
     let report = explore.run(|world| {
         let site = Site::new(world);
         let [one, two, three] = site.apps();
-        one.task("transacts", |app| transact(app, 10, true));
+        one.task("transacts", |app| publish(app, 10));
         two.puts(20);
         three.reads(1);
         site.explore()
