@@ -10,6 +10,18 @@ pub(crate) fn now() -> Duration {
     START.elapsed()
 }
 
+/// How long this process' threads have been on a core, where the kernel tells (Linux). Unlike the time on the wall it is not
+/// stretched by what else runs.
+pub(crate) fn on_core() -> Option<Duration> {
+    let mut sum = Duration::ZERO;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        // A thread may end meanwhile.
+        let Ok(figures) = std::fs::read_to_string(thread.ok()?.path().join("schedstat")) else { continue };
+        sum += Duration::from_nanos(figures.split(' ').next()?.parse().ok()?);
+    }
+    Some(sum)
+}
+
 /// For the report's date.
 #[expect(clippy::disallowed_methods, reason = "a report says when it was made")]
 pub(crate) fn seconds_since_1970() -> u64 {

@@ -37,11 +37,14 @@ const SETTLED: Duration = Duration::from_millis(20);
 /// If a server cannot be used, or the reads of SQL alone are found stale: then the checker is wrong.
 pub(crate) async fn compare(servers: &mut Servers, plan: &Plan, progress: &mut Progress) -> Result<Vec<Comparison>> {
     let mut comparisons = Vec::new();
+    let tables = u32::try_from(plan.value_bytes.len() * workload::Kind::ALL.len())?;
+    let mut deadline = clock::now();
     for &value_bytes in &plan.value_bytes {
         for workload in workload::Kind::ALL {
             let what = format!("{}, {value_bytes} B", workload.title());
             let mut rounds = Kind::ALL.map(|_| Vec::new());
-            for number in 0..plan.rounds {
+            deadline += plan.longest / tables;
+            for number in (0..plan.rounds).take_while(|&number| number == 0 || clock::now() < deadline) {
                 for turn in 0..Kind::ALL.len() {
                     // Nobody is always first, or always after the same.
                     let at = if number % 2 == 0 { (turn + number) % Kind::ALL.len() } else { Kind::ALL.len() - 1 - turn };

@@ -88,6 +88,9 @@ impl Load {
                 tally.failed += 1;
                 tally.first_failure.get_or_insert_with(|| format!("{e:#}"));
             }
+            // A new request would queue behind those that wait. bb8 lends to whoever asks first, so a task that came back at once
+            // would keep its connection for the whole run.
+            tokio::task::yield_now().await;
         }
         tally
     }

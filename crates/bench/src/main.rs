@@ -31,7 +31,7 @@ mod tables;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tokio::task::JoinSet;
 
 use environment::Environment;
@@ -49,6 +49,17 @@ struct Arguments {
     /// Where the figures go; by default a file of its own under target/bench.
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
+    /// One half of the run.
+    #[arg(long, value_name = "PART")]
+    only: Option<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The strategies against each other.
+    Comparison,
+    /// The strategies against the same work done raw.
+    Ratios,
 }
 
 #[tokio::main]
@@ -67,7 +78,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     let mut servers = Servers::connect(of("REDIS_URL")?, of("DATABASE_URL")?, &prefix).await?;
     let plan = if arguments.quick { Plan::quick() } else { Plan::long() };
     let measured = tokio::select! {
-        measured = measure(&mut servers, plan) => measured,
+        measured = measure(&mut servers, plan, arguments.only) => measured,
         interrupted = tokio::signal::ctrl_c() => Err(interrupted.err().map_or_else(|| anyhow::anyhow!("interrupted"), Into::into)),
     };
     let cleaned = servers.clean_up().await;
@@ -79,11 +90,21 @@ async fn run(arguments: Arguments) -> Result<()> {
     cleaned
 }
 
-async fn measure(servers: &mut Servers, plan: Plan) -> Result<Report> {
+async fn measure(servers: &mut Servers, mut plan: Plan, only: Option<Part>) -> Result<Report> {
+    match only {
+        Some(Part::Comparison) => plan.ratio_rounds = 0,
+        Some(Part::Ratios) => plan.rounds = 0,
+        None => {}
+    }
     let environment = Environment::read(servers).await?;
-    let mut progress = Progress::new(plan.steps(cases::COUNT));
-    let comparisons = compare::compare(servers, &plan, &mut progress).await?;
-    let ratios = ratios::measure(cases::prepare(servers, &plan).await?, &plan, &mut progress).await?;
+    let mut progress = Progress::new(plan.steps());
+    let (mut comparisons, mut ratios) = (Vec::new(), Vec::new());
+    if plan.rounds > 0 {
+        comparisons = compare::compare(servers, &plan, &mut progress).await?;
+    }
+    if plan.ratio_rounds > 0 {
+        ratios = ratios::measure(cases::prepare(servers, &plan).await?, &plan, &mut progress).await?;
+    }
     progress.done();
     Ok(Report::new(environment, plan, comparisons, ratios))
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cases;
 use crate::subject;
 use crate::workload;
 
@@ -18,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) tasks: u64,
     /// Of each cell of the comparison, interleaved over the subjects.
     pub(crate) rounds: usize,
+    /// Of the comparison. On a busy machine the last rounds are left out instead, but never the first.
+    pub(crate) longest: Duration,
     /// Unmeasured, ahead of each round; in it popular keys find their usual state.
     pub(crate) warm_up: Duration,
     pub(crate) measured: Duration,
@@ -40,6 +43,7 @@ impl Plan {
             value_bytes: vec![100],
             tasks: TASKS,
             rounds: 3,
+            longest: ms(28_000),
             warm_up: ms(100),
             measured: ms(400),
             counted: ms(100),
@@ -57,6 +61,7 @@ impl Plan {
             keys: 100_000,
             value_bytes: vec![100, 1_024],
             rounds: 5,
+            longest: ms(300_000),
             warm_up: ms(300),
             measured: ms(1_200),
             counted: ms(200),
@@ -69,7 +74,8 @@ impl Plan {
     }
 
     /// How many times progress is told.
-    pub(crate) fn steps(&self, ratios: usize) -> usize {
-        workload::Kind::ALL.len() * self.value_bytes.len() * self.rounds * subject::Kind::ALL.len() + ratios
+    pub(crate) fn steps(&self) -> usize {
+        let compared = workload::Kind::ALL.len() * self.value_bytes.len() * self.rounds * subject::Kind::ALL.len();
+        compared + if self.ratio_rounds > 0 { cases::COUNT } else { 0 }
     }
 }

@@ -56,6 +56,10 @@ pub(crate) struct Ratio {
     pub(crate) reached: bool,
     pub(crate) raw: Spread,
     pub(crate) ours: Spread,
+    /// Of this process per call, in microseconds, what is not measured otherwise included: it says where a ratio comes from
+    /// even on a busy machine.
+    pub(crate) raw_on_core: Option<Spread>,
+    pub(crate) ours_on_core: Option<Spread>,
 }
 
 impl Goal {
@@ -82,6 +86,7 @@ pub(crate) async fn measure(cases: Vec<Case>, plan: &Plan, progress: &mut Progre
 impl Case {
     async fn measure(self, plan: &Plan) -> Result<Ratio> {
         let (mut raw, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let mut on_core = [Vec::new(), Vec::new()];
         // The first round warms both sides up.
         for round in 0..=plan.ratio_rounds {
             let mut sides = [Side::new(&self.raw), Side::new(&self.ours)];
@@ -91,6 +96,9 @@ impl Case {
                 }
             }
             if round > 0 {
+                for (figures, side) in on_core.iter_mut().zip(&sides) {
+                    figures.extend(side.on_core_per_call());
+                }
                 let [of_raw, of_ours] = sides.map(|side| side.figure(self.how));
                 let (of_raw, of_ours) = (of_raw.context("no raw calls")?, of_ours.context("no calls of ours")?);
                 // A goal of at least so much is one of throughput, also where time was measured.
@@ -104,7 +112,19 @@ impl Case {
         let ratio = spread(&ratios)?;
         let Case { what, against, how, goal, .. } = self;
         let reached = goal.reached(ratio.median);
-        Ok(Ratio { what, against, how, goal, ratio, reached, raw: spread(&raw)?, ours: spread(&ours)? })
+        let [raw_on_core, ours_on_core] = on_core.map(|figures| Spread::of(&figures));
+        Ok(Ratio {
+            what,
+            against,
+            how,
+            goal,
+            ratio,
+            reached,
+            raw: spread(&raw)?,
+            ours: spread(&ours)?,
+            raw_on_core,
+            ours_on_core,
+        })
     }
 }
 
@@ -115,14 +135,17 @@ struct Side {
     latencies: Latencies,
     done: u64,
     took: Duration,
+    on_core: Option<Duration>,
 }
 
 impl Side {
     fn new(call: &Call) -> Self {
-        Side { call: call.clone(), next: 0, latencies: Latencies::new(), done: 0, took: Duration::ZERO }
+        let (latencies, zero) = (Latencies::new(), Duration::ZERO);
+        Side { call: call.clone(), next: 0, latencies, done: 0, took: zero, on_core: Some(zero) }
     }
 
     async fn slice(&mut self, how: How, plan: &Plan) -> Result<()> {
+        let on_core = clock::on_core();
         let started = clock::now();
         let until = started + plan.ratio_slice;
         match how {
@@ -130,6 +153,7 @@ impl Side {
                 while clock::now() < until {
                     self.latencies.record((self.call)(self.next).await?);
                     self.next += 1;
+                    self.done += 1;
                 }
             }
             How::Tasks => {
@@ -141,18 +165,29 @@ impl Side {
                         while clock::now() < until {
                             call(n).await?;
                             n += 1;
+                            // As in the comparison's loop.
+                            tokio::task::yield_now().await;
                         }
                         anyhow::Ok(n - first)
                     });
                 }
                 while let Some(done) = tasks.join_next().await {
-                    self.done += done??;
+                    let done = done??;
+                    self.done += done;
+                    self.next += done;
                 }
-                self.next += self.done;
             }
         }
         self.took += clock::now() - started;
+        let more = clock::on_core().zip(on_core).map(|(after, before)| after.saturating_sub(before));
+        self.on_core = self.on_core.zip(more).map(|(sum, more)| sum + more);
         Ok(())
+    }
+
+    fn on_core_per_call(&self) -> Option<f64> {
+        // Seconds per call are the inverse of a rate.
+        (self.done > 0).then_some(())?;
+        Some(1_000_000.0 / rate(self.done, self.on_core?))
     }
 
     /// The round's median latency or rate; none without calls.

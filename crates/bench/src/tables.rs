@@ -43,7 +43,9 @@ pub(crate) fn print(report: &Report) {
             println!("{}: first failure: {}", column.subject, column.first_failure.as_deref().unwrap_or(NONE));
         }
     }
-    println!("\nRatios, ours by raw, {} interleaved rounds\n{}", report.plan.ratio_rounds, ratios(&report.ratios));
+    if !report.ratios.is_empty() {
+        println!("\nRatios, ours by raw, {} interleaved rounds\n{}", report.plan.ratio_rounds, ratios(&report.ratios));
+    }
     println!("Figures of one run may be compared with each other, not with those of another run.");
 }
 
@@ -62,7 +64,8 @@ fn environment(report: &Report) -> Table {
 
 fn title(comparison: &Comparison, plan: &Plan) -> String {
     let (what, bytes) = (comparison.workload.title(), comparison.value_bytes);
-    let (keys, tasks, rounds, ms) = (plan.keys, plan.tasks, plan.rounds, plan.measured.as_millis());
+    let rounds = comparison.subjects.first().map_or(0, |column| column.calls_per_second.rounds);
+    let (keys, tasks, ms) = (plan.keys, plan.tasks, plan.measured.as_millis());
     format!("{what}\n{keys} rows of {bytes} B at first, Zipf 0.99, {tasks} tasks in a closed loop, {rounds} rounds of {ms} ms")
 }
 
@@ -79,7 +82,16 @@ fn compared(comparison: &Comparison) -> Table {
 
 fn ratios(ratios: &[Ratio]) -> Table {
     let mut table = table();
-    table.set_header(["what", "against, raw", "raw", "ours", "ratio, median (min – max)", "goal", "reached"]);
+    table.set_header([
+        "what",
+        "against, raw",
+        "raw",
+        "ours",
+        "ratio, median (min – max)",
+        "goal",
+        "reached",
+        "client CPU a call, raw / ours, µs",
+    ]);
     for ratio in ratios {
         let unit = match ratio.how {
             How::Sequential => "µs",
@@ -98,6 +110,10 @@ fn ratios(ratios: &[Ratio]) -> Table {
             format!("{median:.2} ({min:.2} – {max:.2})"),
             goal,
             if ratio.reached { "yes" } else { "no" }.to_owned(),
+            match (ratio.raw_on_core, ratio.ours_on_core) {
+                (Some(raw), Some(ours)) => format!("{:.1} / {:.1}", raw.median, ours.median),
+                _ => NONE.to_owned(),
+            },
         ]);
     }
     table

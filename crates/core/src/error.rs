@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The result of every fallible call of the family.
@@ -12,16 +13,30 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// Its text names what was attempted and on which namespace. It never holds a key or a value; the driver's own words, which
 /// may quote data, are reachable only through [`source`](StdError::source).
-#[derive(Clone)]
+#[derive(Clone, thiserror::Error)]
+#[error(transparent)]
 pub struct Error(Arc<Inner>);
 
-#[derive(Clone)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}{message}{}", place.as_ref().map(|(attempt, namespace)| format!("{attempt} on {namespace}: ")).unwrap_or_default(), outcome.remark())]
 struct Inner {
     kind: Kind,
     outcome: Outcome,
     message: Cow<'static, str>,
     place: Option<(&'static str, Arc<str>)>,
-    source: Option<Arc<dyn StdError + Send + Sync>>,
+    source: Option<Cause>,
+}
+
+/// The driver's own error, shared; transparent, so that it can be downcast.
+#[derive(Clone, Debug)]
+struct Cause(Arc<dyn StdError + Send + Sync>);
+
+impl Deref for Cause {
+    type Target = dyn StdError + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
 }
 
 /// What the caller should do about an [`Error`].
@@ -91,7 +106,7 @@ impl Error {
     /// Keeps the cause for downcasting; it is in no message of ours.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        Arc::make_mut(&mut self.0).source = Some(Arc::new(source));
+        Arc::make_mut(&mut self.0).source = Some(Cause(Arc::new(source)));
         self
     }
 
@@ -131,29 +146,21 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((attempt, namespace)) = &self.0.place {
-            write!(f, "{attempt} on {namespace}: ")?;
-        }
-        f.write_str(&self.0.message)?;
-        match self.0.outcome {
-            Outcome::NotApplied => Ok(()),
-            Outcome::Applied => f.write_str(" (the change is committed)"),
-            Outcome::Unknown => f.write_str(" (the change may or may not be committed)"),
+impl Outcome {
+    /// What a message says of it; that nothing was changed is what an error is taken for.
+    fn remark(self) -> &'static str {
+        match self {
+            Outcome::NotApplied => "",
+            Outcome::Applied => " (the change is committed)",
+            Outcome::Unknown => " (the change may or may not be committed)",
         }
     }
 }
 
+/// Without the cause, which may quote data.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Error({:?}, {:?}, \"{self}\")", self.0.kind, self.0.outcome)
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_ref().map(|s| &**s as &(dyn StdError + 'static))
     }
 }
 

@@ -4,6 +4,7 @@
 //! slow load elsewhere does not hold up the rest.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use crate::cache::{Ask, Bytes, Id, Lease, Lookup};
@@ -18,7 +19,6 @@ const MAX_ROUND: usize = 1_000;
 /// One key on its way.
 struct Cell<K, R> {
     key: K,
-    at: Bytes,
     /// Known by now: the row, or that there is none.
     row: Option<Option<R>>,
     damaged: bool,
@@ -28,24 +28,28 @@ struct Cell<K, R> {
 impl<S: Store> Reads<S> {
     pub(crate) async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Option<S::Row>>> {
         let deadline = self.runtime.now() + self.call_timeout;
-        let mut cells = BTreeMap::new();
+        let (mut places, mut cells, mut at) = (BTreeMap::new(), Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
         for key in keys {
-            if !cells.contains_key(key) {
-                let cell = Cell { key: key.clone(), at: self.keys.encode(key)?, row: None, damaged: false, lease: None };
-                cells.insert(key.clone(), cell);
+            if let Entry::Vacant(place) = places.entry(key) {
+                place.insert(cells.len());
+                at.push(self.keys.encode(key)?);
+                cells.push(Cell { key: key.clone(), row: None, damaged: false, lease: None });
             }
         }
-        let mut cells: Vec<_> = cells.into_values().collect();
-        for round in cells.chunks_mut(MAX_ROUND) {
-            self.round(round, deadline).await?;
+        for (cells, at) in cells.chunks_mut(MAX_ROUND).zip(at.chunks(MAX_ROUND)) {
+            self.round(cells, at, deadline).await?;
         }
-        let rows: BTreeMap<S::Key, Option<S::Row>> = cells.into_iter().map(|c| (c.key, c.row.flatten())).collect();
-        Ok(keys.iter().map(|key| rows.get(key).cloned().flatten()).collect())
+        if cells.len() == keys.len() {
+            return Ok(cells.into_iter().map(|cell| cell.row.flatten()).collect());
+        }
+        let row = |key| places.get(key).and_then(|&place: &usize| cells.get(place)).and_then(|cell| cell.row.clone().flatten());
+        Ok(keys.iter().map(row).collect())
     }
 
-    async fn round(&self, cells: &mut [Cell<S::Key, S::Row>], deadline: Duration) -> Result<()> {
-        if self.look_many(cells, deadline).await {
-            self.lease_many(cells, deadline).await;
+    /// The n-th cell is cached under the n-th of `at`.
+    async fn round(&self, cells: &mut [Cell<S::Key, S::Row>], at: &[Bytes], deadline: Duration) -> Result<()> {
+        if self.look_many(cells, at, deadline).await {
+            self.lease_many(cells, at, deadline).await;
         }
         let wanted: Vec<S::Key> = cells.iter().filter(|c| c.row.is_none()).map(|c| c.key.clone()).collect();
         if wanted.is_empty() {
@@ -56,35 +60,34 @@ impl<S: Store> Reads<S> {
         for cell in cells.iter_mut().filter(|c| c.row.is_none()) {
             cell.row = Some(rows.remove(&cell.key));
         }
-        let fills = cells.iter().filter_map(|c| Some((c.at.clone(), c.lease?, c.row.as_ref()?.as_ref())));
+        let fills = cells.iter().zip(at).filter_map(|(c, at)| Some((at.clone(), c.lease?, c.row.as_ref()?.as_ref())));
         self.fill(fills, deadline).await;
         Ok(())
     }
 
     /// False if the cache did not answer: then nothing is asked of it any more.
-    async fn look_many(&self, cells: &mut [Cell<S::Key, S::Row>], deadline: Duration) -> bool {
-        let at: Vec<Bytes> = cells.iter().map(|c| c.at.clone()).collect();
-        let Some(Ok(found)) = until(&*self.runtime, self.half(deadline), self.cache.get(&at)).await else { return false };
-        for (cell, look) in cells.iter_mut().zip(found) {
+    async fn look_many(&self, cells: &mut [Cell<S::Key, S::Row>], at: &[Bytes], deadline: Duration) -> bool {
+        let Some(Ok(found)) = until(&*self.runtime, self.half(deadline), self.cache.get(at)).await else { return false };
+        for ((cell, at), look) in cells.iter_mut().zip(at).zip(found) {
             if let Lookup::Hit(entry) = look {
-                cell.row = self.open(&cell.at, &entry);
+                cell.row = self.open(at, &entry);
                 cell.damaged = cell.row.is_none();
             }
         }
         true
     }
 
-    async fn lease_many(&self, cells: &mut [Cell<S::Key, S::Row>], deadline: Duration) {
-        let mut missed: Vec<_> = cells.iter_mut().filter(|c| c.row.is_none()).collect();
+    async fn lease_many(&self, cells: &mut [Cell<S::Key, S::Row>], at: &[Bytes], deadline: Duration) {
+        let mut missed: Vec<_> = cells.iter_mut().zip(at).filter(|(c, _)| c.row.is_none()).collect();
         if missed.is_empty() {
             return;
         }
-        let ask = |c: &&mut Cell<_, _>| Ask { key: c.at.clone(), id: Id::from(self.runtime.random()), discard: c.damaged };
-        let asks: Vec<Ask> = missed.iter().map(ask).collect();
+        let id = || Id::from(self.runtime.random());
+        let asks: Vec<Ask> = missed.iter().map(|(c, at)| Ask { key: (*at).clone(), id: id(), discard: c.damaged }).collect();
         let answers = until(&*self.runtime, self.half(deadline), self.cache.lease(&asks, self.load_time.hold())).await;
-        for (cell, lease) in missed.iter_mut().zip(answers.and_then(Result::ok).unwrap_or_default()) {
+        for ((cell, at), lease) in missed.iter_mut().zip(answers.and_then(Result::ok).unwrap_or_default()) {
             match lease {
-                Lease::Hit(entry) => cell.row = self.open(&cell.at, &entry),
+                Lease::Hit(entry) => cell.row = self.open(at, &entry),
                 Lease::Granted(id) => cell.lease = Some(id),
                 Lease::Busy | Lease::Bypass => {}
             }

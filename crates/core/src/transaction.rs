@@ -12,6 +12,7 @@ use crate::change::CacheEffect;
 use crate::commit::{Touched, commit};
 use crate::error::{Error, Result};
 use crate::options::{Mode, Options};
+use crate::sql::{SqlConnection, SqlTx};
 use crate::store::Transaction;
 use crate::tasks::{Pass, until};
 
@@ -22,7 +23,8 @@ use crate::tasks::{Pass, until};
 /// also one that a savepoint rolled back or a trigger changed. Naming one too many costs a miss, nothing else.
 pub struct Tx<T: Transaction> {
     tx: T,
-    touched: BTreeMap<Arc<str>, Touched>,
+    /// By handle: two of one name may stand over different caches.
+    touched: BTreeMap<usize, Touched>,
     refused: Option<Error>,
     checked: Option<Duration>,
     begun_on: Arc<str>,
@@ -79,12 +81,12 @@ impl<T: Transaction> Tx<T> {
     /// Notes a touched key; what cannot be noted makes the commit fail.
     pub(crate) fn note(
         &mut self,
-        namespace: &Arc<str>,
+        namespace: (&Arc<str>, usize),
         key: Result<(Bytes, Option<(Bytes, Duration)>)>,
         touched: impl FnOnce() -> Touched,
     ) {
         let noted = key.and_then(|(at, publish)| {
-            let touched = self.touched.entry(namespace.clone()).or_insert_with(touched);
+            let touched = self.touched.entry(namespace.1).or_insert_with(touched);
             if touched.mode == Mode::Strict && self.checked.is_none_or(|checked| checked > touched.within) {
                 return Err(Error::invalid("begin the transaction on the strict namespace with the shortest commit_within"));
             }
@@ -93,8 +95,16 @@ impl<T: Transaction> Tx<T> {
             Ok(())
         });
         if let Err(e) = noted {
-            self.refused.get_or_insert(e.during("touch", namespace));
+            self.refused.get_or_insert(e.during("touch", namespace.0));
         }
+    }
+}
+
+impl<C: SqlConnection> Tx<SqlTx<C>> {
+    /// The connection, for statements of one's own; nested transactions are diesel's. The transaction itself is ended by
+    /// [`commit`](Tx::commit) alone, never with SQL of one's own.
+    pub fn connection(&mut self) -> &mut C {
+        self.tx.connection()
     }
 }
 

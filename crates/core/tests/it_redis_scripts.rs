@@ -16,9 +16,9 @@ use writeway_core::entry::{BARRIER, FORMAT, LEASE, MAGIC, VALUE};
 
 const HOUR: u64 = 3_600_000;
 const KEYS: usize = 5;
-const SEQUENCES: usize = 3000;
+const SEQUENCES: usize = 2600;
 const STEPS: usize = 200;
-/// Of operations per script: 600,000 are drawn in all.
+/// Of operations per script: 520,000 are drawn in all.
 const FLOOR: usize = 100_000;
 
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@
 //! * [`contract`]: what the ports promise, tried on every implementation.
 //! * [`servers`]: real Redis and PostgreSQL, started, stopped and paused by a test; [`proxy`]: faults on the way to them;
 //!   [`history`]: which of the reads that a test recorded were stale.
+//! * `harness` (feature `postgres`): a table with everything in it, and readers and writers under observation, on real servers.
 
 #[cfg(feature = "sim")]
 pub mod check;
@@ -15,6 +16,8 @@ pub mod contract;
 pub mod double;
 #[cfg(feature = "sim")]
 pub mod explorer;
+#[cfg(feature = "postgres")]
+pub mod harness;
 #[cfg(feature = "sim")]
 pub mod history;
 #[cfg(feature = "sim")]

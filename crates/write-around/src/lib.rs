@@ -31,18 +31,23 @@ mod write;
 pub use builder::WriteAroundBuilder;
 pub use handle::WriteAround;
 
+// One dependency line is enough: what an application must name besides.
+// `diesel::table!` and its derives ask for a crate named `diesel`: an application that does not depend on it by name says
+// `extern crate writeway_around as diesel;` at its root.
+#[doc(hidden)]
+pub use writeway_core::diesel::*;
+pub use writeway_core::{bb8, diesel, diesel_async, serde};
+#[cfg(feature = "postgres")]
+pub use writeway_core::{bulk_upsert, key_among};
 #[doc(inline)]
-pub use writeway_core::{cache, change, codec, error, key, runtime, store};
+pub use writeway_core::{cache, change, codec, error, key, redis, runtime, sql, store};
 #[doc(inline)]
 pub use writeway_core::{
     change::{CacheEffect, Change, Changes, Written},
     error::{Error, Kind, Outcome, Result},
     key::Key,
     memory::{MemoryCache, MemoryStore},
+    redis::Redis,
+    sql::{Sql, SqlTable},
     transaction::Tx,
 };
-
-// The adapters, and what their traits and macros name.
-pub use writeway_core::{bb8, bulk_upsert, diesel, diesel_async};
-#[doc(inline)]
-pub use writeway_core::{redis, redis::Redis, sql};

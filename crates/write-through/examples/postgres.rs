@@ -5,8 +5,8 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use writeway_through::diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use writeway_through::diesel_async::{AsyncPgConnection, RunQueryDsl};
-use writeway_through::sql::{ServerTimeouts, Sql, SqlTable};
-use writeway_through::{Redis, WriteThrough, bb8, bulk_upsert};
+use writeway_through::sql::ServerTimeouts;
+use writeway_through::{Redis, Sql, SqlTable, WriteThrough, bb8, bulk_upsert};
 
 mod schema {
     diesel::table! { users (id) { id -> BigInt, name -> Text, } }

@@ -24,7 +24,8 @@ pub(crate) struct Database {
 
 impl Prefix {
     pub(crate) fn new(url: String, name: &str) -> Result<Self> {
-        connect(&url)?.call(&["PING"]).context("REDIS_URL was given, and nobody useful answers there")?;
+        let pinged = connect(&url).and_then(|mut redis| redis.call(&["PING"]));
+        pinged.context("REDIS_URL was given, and nobody useful answers there")?;
         Ok(Self { url, name: name.to_owned(), _clears: clear_at_the_end("--redis-prefix", name)? })
     }
 }

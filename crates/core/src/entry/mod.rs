@@ -38,7 +38,7 @@ const ABSENT: u8 = 1;
 #[derive(Clone, Debug)]
 pub struct Seal {
     schema: u32,
-    row_type: &'static str,
+    row_type: String,
     max_value_bytes: usize,
 }
 
@@ -55,10 +55,7 @@ impl Seal {
     /// For rows of type `R` in the given schema version.
     #[must_use]
     pub fn new<R>(schema: u32, max_value_bytes: usize) -> Self {
-        // The path of a module may change between releases of an application; the name of the type seldom does.
-        let path = std::any::type_name::<R>();
-        let row_type = path.rsplit("::").next().unwrap_or(path);
-        Seal { schema, row_type, max_value_bytes }
+        Seal { schema, row_type: without_modules(std::any::type_name::<R>()), max_value_bytes }
     }
 
     /// The value that holds `payload`, or that there is no row.
@@ -104,6 +101,12 @@ impl Seal {
     }
 }
 
+/// The path of a module may change between releases of an application; the name of a type seldom does.
+fn without_modules(path: &str) -> String {
+    let parts = path.split_inclusive(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | ':')));
+    parts.map(|part| part.rsplit("::").next().unwrap_or(part)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -124,6 +127,11 @@ mod tests {
         assert_eq!(Seal::new::<String>(3, 1).open(b"users:7", &entry), None, "oversized");
         let absent = seal().seal(b"users:7", None).expect("empty");
         assert_eq!(seal().open(b"users:7", &absent), Some(Opened::Absent));
+    }
+
+    #[test]
+    fn a_type_is_known_by_its_names() {
+        assert_eq!(without_modules("app::rows::Page<app::rows::User, (u8, alloc::string::String)>"), "Page<User, (u8, String)>");
     }
 
     #[test]

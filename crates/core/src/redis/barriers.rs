@@ -40,6 +40,7 @@ impl Barriers for Redis {
                         cmd.arg(entry).arg(millis(*ttl));
                     }
                 },
+                bytes: &|n| ends[n].publish.as_ref().map_or(0, |(entry, _)| entry.len()),
             };
             self.run(&calls).await?.into_iter().map(finished).collect()
         })
@@ -57,6 +58,7 @@ impl Redis {
             arguments: &|_, link, cmd| {
                 cmd.arg(&token.0[..]).arg(within).arg(link.clock().not_after(by.not_after));
             },
+            bytes: &|_| 0,
         };
         let answers = self.run(&calls).await?;
         let mut late = Vec::new();

@@ -46,7 +46,8 @@ impl RedisBuilder {
         self
     }
 
-    /// How many connections all tasks share. Defaults to 2; 1 to 64.
+    /// How many connections all tasks share. Defaults to 2; 1 to 64. A task borrows one for an instant only, so more than the
+    /// runtime has worker threads are of no use.
     #[doc(alias = "max_size")]
     pub fn connections(mut self, connections: u32) -> Self {
         self.limits.connections = connections;
@@ -105,7 +106,7 @@ impl RedisBuilder {
         let client = self.client()?;
         let RedisBuilder { prefix, limits, runtime, .. } = self;
         let prefix = format!("{prefix}:").into_bytes();
-        let connector = Connector::new(client, limits.connect_timeout, runtime.clone(), Declared::new(&prefix));
+        let connector = Connector::new(client, &limits, runtime.clone(), Declared::new(&prefix));
         let pool = connector.pool(limits.connections, limits.checkout_timeout).await?;
         let breaker = breaker::Shared::new(limits.breaker);
         Ok(Redis { shared: Arc::new(Shared { prefix, limits, runtime, breaker, connector, pool }) })

@@ -15,7 +15,7 @@ use super::clock::Sample;
 use super::failure::{Fate, classify, to_error};
 use super::link::Link;
 use super::script::{Form, Script};
-use super::{PAGE, Redis, reply};
+use super::{PAGE, PAGE_BYTES, Redis, reply};
 use crate::breaker::Change;
 use crate::error::{Error, Kind, Result};
 use crate::tasks::until;
@@ -31,6 +31,8 @@ pub(super) struct Calls<'a> {
     pub(super) key: &'a (dyn Fn(usize) -> &'a [u8] + Sync),
     /// Adds the n-th call's arguments; the link tells the server's time.
     pub(super) arguments: &'a (dyn Fn(usize, &Link, &mut Cmd) + Sync),
+    /// How many bytes the n-th call carries besides its key and numbers.
+    pub(super) bytes: &'a (dyn Fn(usize) -> usize + Sync),
 }
 
 /// How an exchange ended.
@@ -52,7 +54,7 @@ impl Redis {
     pub(super) async fn run(&self, calls: &Calls<'_>) -> Result<Vec<Value>> {
         let mut answers = Vec::with_capacity(calls.count);
         while answers.len() < calls.count {
-            let page = answers.len()..calls.count.min(answers.len() + PAGE);
+            let page = answers.len()..page_end(answers.len(), calls.count, calls.bytes);
             answers.extend(self.run_page(calls, page.collect()).await?);
         }
         Ok(answers)
@@ -118,13 +120,11 @@ impl Redis {
         let shared = &*self.shared;
         let started = shared.runtime.now();
         loop {
-            let checkout = shared.connector.checkout(&shared.pool);
-            let link = match until(&*shared.runtime, deadline, checkout).await {
-                Some(Ok(link)) => link,
+            let link = match self.link(deadline).await {
+                Ok(link) => link,
                 // Refused by the set-up: the server is there.
-                Some(Err(e)) if e.kind() == Kind::Invalid => return Ended::Answered(Err(e)),
-                Some(Err(e)) => return Ended::Unanswered(e),
-                None => return Ended::Unanswered(Error::unavailable("no connection to the cache server in time")),
+                Err(e) if e.kind() == Kind::Invalid => return Ended::Answered(Err(e)),
+                Err(e) => return Ended::Unanswered(e),
             };
             let limit = deadline.min(shared.runtime.now() + shared.limits.response_timeout);
             match until(&*shared.runtime, limit, self.send(&link, build)).await {
@@ -150,6 +150,15 @@ impl Redis {
         }
     }
 
+    async fn link(&self, deadline: Duration) -> Result<Link> {
+        let shared = &*self.shared;
+        if let Some(link) = shared.connector.in_hand() {
+            return Ok(link);
+        }
+        let link = until(&*shared.runtime, deadline, shared.connector.checkout(&shared.pool)).await;
+        link.unwrap_or_else(|| Err(Error::unavailable("no connection to the cache server in time")))
+    }
+
     async fn send(&self, link: &Link, build: &(dyn Fn(&Link) -> Pipeline + Sync)) -> std::result::Result<Vec<Value>, RedisError> {
         let runtime = &*self.shared.runtime;
         let sent = runtime.now();
@@ -170,5 +179,30 @@ impl Redis {
             Some(e) => Err(e),
             None => Ok(answers),
         }
+    }
+}
+
+/// Where the page that starts here ends: after [`PAGE`] calls, or sooner so as not to outgrow [`PAGE_BYTES`] by more than one.
+fn page_end(start: usize, count: usize, bytes: &dyn Fn(usize) -> usize) -> usize {
+    let mut sum = 0_usize;
+    let fits = |&n: &usize| {
+        let fits = sum < PAGE_BYTES;
+        sum = sum.saturating_add(bytes(n));
+        fits
+    };
+    start + (start..count).take(PAGE).take_while(fits).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_bounded_in_calls_and_bytes_and_never_empty() {
+        assert_eq!(page_end(0, 3, &|_| 0), 3);
+        assert_eq!(page_end(7, 10_000, &|_| 0), 7 + PAGE);
+        assert_eq!(page_end(7, 10_000, &|_| PAGE_BYTES / 2), 9);
+        assert_eq!(page_end(7, 10_000, &|_| PAGE_BYTES), 8);
+        assert_eq!(page_end(7, 8, &|_| usize::MAX), 8);
     }
 }

@@ -28,6 +28,7 @@ impl Entries for Redis {
                 arguments: &|n, _, cmd| {
                     cmd.arg(&asks[n].id.0[..]).arg(u8::from(asks[n].discard)).arg(owner).arg(keep);
                 },
+                bytes: &|_| 0,
             };
             self.run(&calls).await?.into_iter().map(leased).collect()
         })
@@ -42,6 +43,7 @@ impl Entries for Redis {
                 arguments: &|n, _, cmd| {
                     cmd.arg(&fills[n].lease.0[..]).arg(&fills[n].entry).arg(millis(fills[n].ttl));
                 },
+                bytes: &|n| fills[n].entry.len(),
             };
             let mut answers = self.run(&calls).await?.into_iter();
             // Not a string: nobody holds a lease on it.
@@ -51,7 +53,8 @@ impl Entries for Redis {
 
     fn invalidate<'a>(&'a self, keys: &'a [Bytes]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let calls = Calls { script: &INVALIDATE, count: keys.len(), key: &|n| &keys[n], arguments: &|_, _, _| {} };
+            let calls =
+                Calls { script: &INVALIDATE, count: keys.len(), key: &|n| &keys[n], arguments: &|_, _, _| {}, bytes: &|_| 0 };
             let answers = self.run(&calls).await?;
             // All keys have been tried by now; the first refusal is told.
             keys.iter().zip(answers).try_for_each(|(key, answer)| {

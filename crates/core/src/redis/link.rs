@@ -42,6 +42,11 @@ impl Link {
         ask(&mut self.connection.clone(), pipeline).await
     }
 
+    /// The same connection.
+    pub(super) fn is(&self, other: &Link) -> bool {
+        Arc::ptr_eq(&self.health, &other.health)
+    }
+
     pub(super) fn born(&self) -> Duration {
         self.health.born
     }

@@ -36,13 +36,15 @@ use crate::runtime::Runtime;
 
 /// Keys per pipeline: enough to hide the round trip, few enough to keep the server from serving one caller only.
 const PAGE: usize = 500;
+/// Bytes of values per pipeline: what a slow network carries within a usual limit.
+const PAGE_BYTES: usize = 4 << 20;
 /// Longer times are cut to this, about 35,000 years: the scripts' numbers are exact up to 2^53.
 const LONGEST: u64 = 1 << 50;
 
 /// A Redis server, as the cache of any number of namespaces. Cheap to clone: all clones share their connections.
 ///
 /// Every call ends by its limit: [`checkout_timeout`](RedisBuilder::checkout_timeout) and
-/// [`response_timeout`](RedisBuilder::response_timeout) together, per 500 keys. A call whose connection breaks is repeated
+/// [`response_timeout`](RedisBuilder::response_timeout) together, per 500 keys or 4 MiB of values. A call whose connection breaks is repeated
 /// on a new one within that limit; every operation may arrive twice without harm. While the server does not answer, a breaker
 /// refuses calls at once. Keys that lie there as another type than a string are neither read nor overwritten.
 ///

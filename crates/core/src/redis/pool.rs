@@ -1,10 +1,12 @@
 //! Connections: how they are made, checked and handed out.
 //!
 //! The connections are multiplexed: a task borrows one from the pool for the instant in which it clones the shared handle. So a
-//! few connections carry any number of tasks, and the pool's part is their lifecycle. There is no `PING` at checkout: whether a
+//! few connections carry any number of tasks, and the pool's part is their lifecycle: once lent, a handle is cloned from hand to
+//! hand, and the pool is asked again when a connection was left. There is no `PING` at checkout: whether a
 //! connection is sound is known from its last answers.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bb8::{ManageConnection, Pool, RunError};
@@ -12,6 +14,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Value};
 use tokio::sync::watch;
 
+use super::Limits;
 use super::clock::Sample;
 use super::declared::Declared;
 use super::failure::to_error;
@@ -32,14 +35,22 @@ struct Shared {
     runtime: Arc<dyn Runtime>,
     identity: Identity,
     declared: Declared,
+    in_hand: InHand,
     /// The last attempt that failed, so that those who wait for a connection need not wait out their limit.
     failed: watch::Sender<Option<Error>>,
 }
 
 impl Connector {
-    pub(super) fn new(client: Client, connect_timeout: Duration, runtime: Arc<dyn Runtime>, declared: Declared) -> Self {
-        let failed = watch::Sender::new(None);
-        Connector(Arc::new(Shared { client, connect_timeout, runtime, identity: Identity::default(), declared, failed }))
+    pub(super) fn new(client: Client, limits: &Limits, runtime: Arc<dyn Runtime>, declared: Declared) -> Self {
+        Connector(Arc::new(Shared {
+            client,
+            connect_timeout: limits.connect_timeout,
+            runtime,
+            identity: Identity::default(),
+            declared,
+            in_hand: InHand::of(limits.connections),
+            failed: watch::Sender::new(None),
+        }))
     }
 
     pub(super) fn declared(&self) -> &Declared {
@@ -61,13 +72,18 @@ impl Connector {
             .await
     }
 
-    /// A sound connection, or why there is none.
+    /// A sound connection that the pool has lent before: no lock is waited for and no timer is armed.
+    pub(super) fn in_hand(&self) -> Option<Link> {
+        self.0.in_hand.next()
+    }
+
+    /// A sound connection from the pool, or why there is none.
     pub(super) async fn checkout(&self, pool: &Pool<Connector>) -> Result<Link> {
         let mut failed = self.0.failed.subscribe();
         tokio::select! {
             biased;
             got = pool.get() => match got {
-                Ok(link) => Ok(link.clone()),
+                Ok(link) => Ok(self.0.in_hand.keep(&link)),
                 Err(RunError::User(e)) => Err(e),
                 Err(RunError::TimedOut) => Err(Error::unavailable("no connection to the cache server in time")),
             },
@@ -92,6 +108,37 @@ impl Connector {
         }
         declared.verify_all(&mut connection, &about).await?;
         Ok(identity.link(connection, &about.run_id, sample))
+    }
+}
+
+/// The connections that the pool has lent, each until it is left. While one is missing, the pool is asked.
+struct InHand {
+    wanted: usize,
+    links: RwLock<Vec<Link>>,
+    turn: AtomicUsize,
+}
+
+impl InHand {
+    fn of(connections: u32) -> Self {
+        // At most 64: the builder's bound.
+        let wanted = usize::try_from(connections).unwrap_or(usize::MAX);
+        InHand { wanted, links: RwLock::default(), turn: AtomicUsize::new(0) }
+    }
+
+    fn next(&self) -> Option<Link> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        if links.len() < self.wanted {
+            return None;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        links.get(turn % self.wanted).filter(|link| link.is_sound()).cloned()
+    }
+
+    fn keep(&self, link: &Link) -> Link {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|held| held.is_sound() && !held.is(link));
+        links.push(link.clone());
+        link.clone()
     }
 }
 

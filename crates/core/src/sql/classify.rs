@@ -25,7 +25,7 @@ pub(super) enum Standing {
     Refused,
     /// The server answered with an error; the session may have ended with it.
     Answered,
-    /// The connection is of no more use; what the server did before is not known.
+    /// The connection is of no more use.
     Lost,
     /// The error arose on this side, before the statement or while its answer was read.
     OurSide,

@@ -7,14 +7,16 @@
 //! # mod example {
 //! use diesel::prelude::*;
 //! use diesel_async::{AsyncPgConnection, RunQueryDsl};
-//! use writeway_core::sql::{Cached, Pool, Sql, SqlTable};
+//! use writeway_core::sql::{Pool, Sql, SqlTable};
 //! # use writeway_core::diesel;
 //!
 //! diesel::table! { users (id) { id -> BigInt, name -> Text, email -> Nullable<Text>, } }
 //!
-//! #[derive(Clone, serde::Serialize, serde::Deserialize, Queryable, Selectable, Insertable)]
-//! #[diesel(table_name = users, treat_none_as_default_value = false)]
+//! #[derive(Clone, serde::Serialize, serde::Deserialize, Queryable, Selectable)]
+//! #[diesel(table_name = users)]
 //! pub struct User { id: i64, name: String, email: Option<String> }
+//!
+//! writeway_core::bulk_upsert!(upsert_users on users: User { key [id], set [name, email] });
 //!
 //! pub struct Users;
 //! impl SqlTable for Users {
@@ -26,11 +28,7 @@
 //!         users::table.filter(users::id.eq_any(keys)).select(User::as_select()).load(conn).await
 //!     }
 //!     async fn upsert(conn: &mut AsyncPgConnection, rows: &[User]) -> QueryResult<Vec<User>> {
-//!         use diesel::upsert::excluded;
-//!         let insert = diesel::insert_into(users::table).values(rows).on_conflict(users::id).do_update()
-//!             .set((users::name.eq(excluded(users::name)), users::email.eq(excluded(users::email))))
-//!             .returning(User::as_returning());
-//!         Cached(insert).load(conn).await
+//!         upsert_users(rows).load(conn).await
 //!     }
 //!     async fn remove(conn: &mut AsyncPgConnection, keys: &[i64]) -> QueryResult<usize> {
 //!         diesel::delete(users::table.filter(users::id.eq_any(keys))).execute(conn).await

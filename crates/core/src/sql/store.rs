@@ -60,10 +60,10 @@ impl<T: SqlTable> Sql<T> {
                     Standing::Refused => true,
                     // A server that ends the session says so with an error too, perhaps after the commit. One that still
                     // answers on the same connection has refused the statement, no more.
-                    Standing::Answered => conn.batch_execute("ROLLBACK").await.is_ok(),
-                    Standing::Lost | Standing::OurSide => false,
+                    Standing::Answered | Standing::Lost => conn.batch_execute("ROLLBACK").await.is_ok(),
+                    Standing::OurSide => false,
                 };
-                if !settled {
+                if !settled || fault.standing == Standing::Lost {
                     condemn(&mut *conn);
                 }
                 let outcome = if settled { Outcome::NotApplied } else { Outcome::Unknown };

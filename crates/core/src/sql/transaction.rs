@@ -74,17 +74,18 @@ impl<C: SqlConnection> Transaction for SqlTx<C> {
     }
 }
 
-/// Step 4: what became of a commit that was answered with an error.
+/// Steps 3 and 4: what became of a commit that was answered with an error.
 async fn refused<C: SqlConnection>(conn: &mut C, cause: diesel::result::Error) -> Error {
     let fault = classify(&cause);
-    let rolled_back = fault.standing != Standing::Lost && conn.batch_execute(C::ROLLBACK_OPEN).await.is_ok();
-    if rolled_back {
+    let certain = fault.standing == Standing::Refused;
+    let rollback = if certain { "ROLLBACK" } else { C::ROLLBACK_OPEN };
+    let rolled_back = conn.batch_execute(rollback).await.is_ok();
+    if rolled_back && fault.standing != Standing::Lost {
         left(conn);
     } else {
         condemn(conn);
     }
-    let known = rolled_back || fault.standing == Standing::Refused;
-    let outcome = if known { Outcome::NotApplied } else { Outcome::Unknown };
+    let outcome = if certain || rolled_back { Outcome::NotApplied } else { Outcome::Unknown };
     fault.into_error(cause).with_outcome(outcome)
 }
 

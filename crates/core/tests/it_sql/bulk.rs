@@ -10,7 +10,7 @@ use writeway_core::sql::{Cached, ServerTimeouts, Sql, SqlTable};
 use writeway_core::store::Store;
 use writeway_core::{bb8, bulk_upsert, diesel};
 
-use crate::support::{Accounts, Schema, account, key, number, put, stamps};
+use crate::support::{Accounts, Schema, account, accounts, key, number, put, stamps};
 
 #[tokio::test]
 async fn seventy_thousand_rows_are_one_statement() {
@@ -42,6 +42,22 @@ async fn statements_are_prepared_once_whatever_the_number_of_rows() {
     // The first round's own count is prepared before it counts, diesel's key of the fetch and of the delete is their type.
     assert_eq!(counts, vec![counts[0]; 20]);
     assert!(counts[0] <= 4, "{counts:?}");
+}
+
+#[tokio::test]
+async fn cached_keeps_what_diesel_would_prepare_anew() {
+    let Some(schema) = Schema::make("sql_cached").await else { return };
+    let mut conn = schema.connect().await;
+    let kept = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'UPDATE%'";
+    let update = || diesel::update(accounts::table).set(accounts::balance.eq(accounts::balance + 1));
+    for _ in 0..3 {
+        update().execute(&mut conn).await.expect("updated");
+    }
+    assert_eq!(number(&mut conn, kept).await, 0);
+    for _ in 0..3 {
+        Cached(update()).execute(&mut conn).await.expect("updated");
+    }
+    assert_eq!(number(&mut conn, kept).await, 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! A commit is never wrong about its outcome.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -161,6 +164,41 @@ async fn a_commit_that_is_dropped_takes_its_connection_with_it() {
         )
         .await;
     assert!(store.fetch(&[key(9)]).await.expect("the pool is healthy").is_empty());
+}
+
+#[tokio::test]
+async fn a_begin_that_is_dropped_takes_its_connection_with_it() {
+    let Some((_schema, pool, store)) = start("sql_begin_dropped").await else { return };
+    for (dropped, limit) in [(1, None), (2, Some(Duration::from_secs(2)))] {
+        assert!(store.fetch(&[key(1)]).await.expect("an idle connection").is_empty());
+        {
+            let mut begin = pin!(store.begin(limit));
+            // The first poll takes the connection and sends BEGIN.
+            assert!(poll_fn(|cx| Poll::Ready(begin.as_mut().poll(cx).is_pending())).await);
+        }
+        assert_eq!(pool.state().statistics.connections_closed_broken, dropped);
+    }
+}
+
+#[tokio::test]
+async fn a_serialisation_failure_may_be_tried_again_on_the_same_connection() {
+    let Some((schema, _, _)) = start("sql_serialisable").await else { return };
+    let pool = schema.pool(2).await;
+    let store = Accs::new(pool.clone());
+    let mut both = Vec::new();
+    for id in [1, 2] {
+        let mut tx = store.begin(None).await.expect("begun");
+        tx.connection().batch_execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").await.expect("set");
+        assert_eq!(number(tx.connection(), "SELECT count(*) FROM accounts").await, 0);
+        store.apply_in(&mut tx, &[put(account(id, 1))]).await.expect("applied");
+        both.push(tx);
+    }
+    let second = both.pop().expect("two");
+    both.pop().expect("two").commit().await.expect("the first one wins");
+    let error = second.commit().await.expect_err("each saw a table without the other");
+    assert_eq!(told(&error), (Kind::Unavailable, Outcome::NotApplied), "{error}");
+    assert_eq!(rows(&schema).await, 1);
+    assert_eq!(pool.state().statistics.connections_closed_broken, 0);
 }
 
 #[tokio::test]

@@ -43,8 +43,13 @@ impl TestRuntime {
     }
 
     /// Waits until all its tasks have ended.
+    ///
+    /// # Panics
+    /// After two minutes of its clock.
     pub async fn quiet(&self) {
+        let deadline = self.now() + Duration::from_secs(120);
         while self.running() > 0 {
+            assert!(self.now() < deadline, "invariant violated: every task ends");
             self.sleep(Duration::from_millis(1)).await;
         }
     }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use writeway_core::error::{Error, Result};
+use writeway_core::runtime::{Runtime, Tokio};
+use writeway_core::tasks::until;
 
 /// What a call does instead of passing through.
 #[derive(Clone, Copy, Debug, Default)]
@@ -115,13 +118,13 @@ impl Script {
     }
 
     /// Waits until `call` was called `n` times.
+    ///
+    /// # Panics
+    /// After a minute of tokio's clock.
     pub async fn called(&self, call: &'static str, n: usize) {
-        self.wait(|state| state.seen.get(call).is_some_and(|seen| seen.calls >= n)).await;
-    }
-
-    /// Waits until nothing is under way.
-    pub async fn idle(&self) {
-        self.wait(|state| state.seen.values().all(|seen| seen.inside == 0)).await;
+        let called = self.wait(|state| state.seen.get(call).is_some_and(|seen| seen.calls >= n));
+        let in_time = until(&Tokio, Tokio.now() + Duration::from_secs(60), called).await.is_some();
+        assert!(in_time, "invariant violated: {call} is called {n} times, not {}", self.count(call));
     }
 
     /// Plays `call` with `items` keys or changes.
@@ -176,9 +179,9 @@ impl Script {
         self.0.borrow().seen.get(call).copied().unwrap_or_default()
     }
 
-    async fn wait(&self, until: impl FnMut(&State) -> bool) {
+    async fn wait(&self, condition: impl FnMut(&State) -> bool) {
         // The sender lives in `self`, so waiting cannot fail.
-        drop(self.0.subscribe().wait_for(until).await);
+        drop(self.0.subscribe().wait_for(condition).await);
     }
 }
 

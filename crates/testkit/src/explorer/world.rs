@@ -106,6 +106,10 @@ impl World {
         let mut future = pin!(future);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
+        assert!(
+            self.lock().newborn.is_empty(),
+            "set-up would run the tasks that are there, without choices: it comes before them"
+        );
         self.lock().process = process;
         loop {
             woken.clear();

@@ -79,8 +79,8 @@ impl Rig {
     /// How long `work` took on the namespace's clock.
     pub(crate) async fn timed<T>(&self, work: impl Future<Output = T>) -> (T, Duration) {
         let start = self.runtime.now();
-        let done = work.await;
-        (done, self.runtime.now() - start)
+        let done = writeway_core::tasks::until(&self.runtime, start + CALL * 20, work).await;
+        (done.expect("invariant violated: every call ends by its deadline"), self.runtime.now() - start)
     }
 
     /// Nothing runs, and no writer left a barrier or a row lock.

@@ -31,15 +31,15 @@ fn quoting(make: fn(&'static str) -> Error) -> Error {
 }
 
 fn down() -> Error {
-    quoting(|text| Error::unavailable(text))
+    quoting(Error::unavailable)
 }
 
 fn rejected() -> Error {
-    quoting(|text| Error::rejected(text))
+    quoting(Error::rejected)
 }
 
 fn unanswered() -> Error {
-    quoting(|text| Error::unknown(text))
+    quoting(Error::unknown)
 }
 
 struct Listener {
@@ -75,12 +75,7 @@ async fn no_failure_path_tells_a_key_or_a_value() {
     tracing::error!(name = "control", "a word of no importance");
     println!("{} errors ({} with a driver's words behind them), {} events", listener.errors, listener.sources, canaries.events());
     assert_eq!(canaries.sung(), Vec::<String>::new(), "invariant violated: no key, value or driver's word in any text");
-    assert!(
-        listener.errors > 300 && listener.sources > 100 && canaries.events() > 100,
-        "{} {}",
-        listener.errors,
-        canaries.events()
-    );
+    assert!(listener.errors > 300 && listener.sources > 50 && canaries.events() > 100, "the walk did too little");
     tracing::error!(value = VALUE, "a slip");
     assert_eq!(canaries.sung().len(), 1, "the listener knows the word");
 }
@@ -118,8 +113,7 @@ async fn walk(strict: bool, call: &'static str, act: Act, listener: &mut Listene
         listener.hear(secrets.get_many(&[key.clone(), "other".into()]).await);
     };
     // A panic of the double's is the caller's own.
-    let walked = std::panic::AssertUnwindSafe(task);
-    drop(catch(walked.0).await);
+    let _ = catch(task).await;
     runtime.sleep(CALL * 3).await;
 }
 

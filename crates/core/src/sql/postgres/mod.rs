@@ -1,5 +1,6 @@
 //! PostgreSQL 12 or later, through diesel-async's own driver.
 
+mod checked;
 mod timeouts;
 
 use std::time::Duration;
@@ -25,13 +26,16 @@ impl SqlConnection for AsyncPgConnection {
     const ROLLBACK_OPEN: &'static str = "ROLLBACK AND CHAIN; ROLLBACK";
 
     async fn open(conn: &mut Self, commit_within: Option<Duration>) -> Result<(), Opening> {
-        let Some(commit_within) = commit_within else {
+        let unchecked = commit_within.filter(|&limit| checked::longest(conn).is_none_or(|longest| longest >= limit));
+        let Some(limit) = unchecked else {
             return conn.batch_execute("BEGIN").await.map_err(Opening::Failed);
         };
         // Through a shared reference both are under way at once: the check costs no round trip of its own.
         let (mut first, mut second) = (&*conn, &*conn);
         let (begun, found) = tokio::join!(first.batch_execute("BEGIN"), timeouts::read(&mut second));
         begun.map_err(Opening::Failed)?;
-        found.map_err(Opening::Failed)?.check(commit_within).map_err(Opening::Refused)
+        let longest = found.map_err(Opening::Failed)?.check(limit).map_err(Opening::Refused)?;
+        checked::remember(conn, longest);
+        Ok(())
     }
 }

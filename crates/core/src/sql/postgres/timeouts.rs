@@ -1,7 +1,7 @@
 //! The server's own time-outs: what ends a stalled transaction before the barriers of its keys lapse.
 //!
-//! They are read in every strict transaction, together with `BEGIN` and so without a round trip of their own, because a session
-//! setting can be changed by any statement that ever ran on a pooled connection.
+//! They are read once per connection, together with the `BEGIN` of its first strict transaction. A statement that changes them
+//! later for the whole session is not noticed: in a pool only `SET LOCAL` is right.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -88,12 +88,15 @@ pub(super) async fn read(conn: &mut &AsyncPgConnection) -> QueryResult<Found> {
 }
 
 impl Found {
+    /// The longest of the three.
+    ///
     /// # Errors
     /// `Invalid`, with what to run, if one is missing or not below `limit`.
-    pub(super) fn check(&self, limit: Duration) -> Result<()> {
-        let good = |text: &String| milliseconds(text).is_some_and(|ms| ms > 0 && u128::from(ms) < limit.as_millis());
-        if self.0.iter().all(good) {
-            return Ok(());
+    pub(super) fn check(&self, limit: Duration) -> Result<Duration> {
+        let each = self.0.each_ref().map(|text| milliseconds(text).map(Duration::from_millis));
+        let good = |found: &Option<Duration>| found.is_some_and(|d| d > Duration::ZERO && d < limit);
+        if each.iter().all(good) {
+            return Ok(each.into_iter().flatten().max().unwrap_or(limit));
         }
         let found = NAMES.iter().zip(&self.0).map(|(name, text)| format!("{name} is {text}")).collect::<Vec<_>>().join(", ");
         let three_quarters = (limit.as_millis() * 3 / 4).max(1);
