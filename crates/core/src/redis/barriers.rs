@@ -51,12 +51,14 @@ impl Redis {
     /// Places a barrier on every key; the keys for which it came too late by the server's clock.
     async fn place<'k>(&self, keys: &[&'k [u8]], token: Id, by: BeginBy) -> Result<Vec<&'k [u8]>> {
         let within = millis(by.within);
+        // Past its own limit this call has been answered, too.
+        let not_after = by.not_after.min(self.deadline());
         let calls = Calls {
             script: &BEGIN,
             count: keys.len(),
             key: &|n| keys[n],
             arguments: &|_, link, cmd| {
-                cmd.arg(&token.0[..]).arg(within).arg(link.clock().not_after(by.not_after));
+                cmd.arg(&token.0[..]).arg(within).arg(link.clock().not_after(not_after));
             },
             bytes: &|_| 0,
         };
