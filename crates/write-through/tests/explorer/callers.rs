@@ -1,6 +1,15 @@
 //! A caller loses patience: its future is dropped at any await, or its deadline comes while a call is under way.
 
+use writeway_testkit::explorer::{Verdict, Violation};
+
 use crate::setup::{Site, explore};
+
+/// `a dropped write goes on`: once it has begun, its caller's patience changes nothing.
+fn writes_go_on(site: &Site) -> Verdict {
+    let history = site.store.history();
+    let lost = history.writes.iter().find(|write| history.commits.iter().all(|commit| commit.op != Some(write.op)));
+    Violation::unless(lost.is_none(), "a dropped write goes on", || format!("not committed: {lost:?}"))
+}
 
 #[test]
 fn a_writer_is_dropped() {
@@ -13,7 +22,8 @@ fn a_writer_is_dropped() {
         });
         two.puts(20);
         three.reads(1);
-        site.explore()
+        site.explore()?;
+        writes_go_on(&site)
     });
     let counts = report.assert_complete().counts;
     assert!(counts.cancels > 0 && counts.hits > 0, "{report}");

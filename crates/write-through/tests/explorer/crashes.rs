@@ -6,7 +6,7 @@ use crate::setup::{COMMIT_WITHIN, Site, explore};
 
 #[test]
 fn a_writer_and_two_readers_with_eviction_and_crash() {
-    let explore = explore("one writer, two readers, an eviction, a crash").evictions(1).crashes(1).preemptions(2);
+    let explore = explore("one writer, two readers, an eviction, a crash").evictions(1).crashes(1).preemptions(3);
     let report = explore.run(|world| {
         let site = Site::new(world);
         let [one, two] = site.apps();

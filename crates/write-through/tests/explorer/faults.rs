@@ -16,7 +16,7 @@ fn two_writers_one_reader(world: &World) -> Verdict {
 
 #[test]
 fn two_writers_and_a_reader_with_a_fault_of_the_cache() {
-    let explore = explore("two writers, one reader, a fault of the cache").cache_faults(1).preemptions(2);
+    let explore = explore("two writers, one reader, a fault of the cache").cache_faults(1).preemptions(3);
     let report = explore.run(two_writers_one_reader);
     let counts = report.assert_complete().counts;
     assert!(counts.faults > 0 && counts.late_landings > 0, "{report}");
@@ -24,7 +24,7 @@ fn two_writers_and_a_reader_with_a_fault_of_the_cache() {
 
 #[test]
 fn two_writers_and_a_reader_with_a_fault_of_sql() {
-    let explore = explore("two writers, one reader, a fault of sql").store_faults(1).preemptions(2);
+    let explore = explore("two writers, one reader, a fault of sql").store_faults(1).preemptions(3);
     let report = explore.run(two_writers_one_reader);
     let counts = report.assert_complete().counts;
     assert!(counts.faults > 0 && counts.late_landings > 0 && counts.writes_in_doubt > 0, "{report}");
