@@ -3,7 +3,7 @@
 use writeway_core::runtime::Runtime;
 use writeway_testkit::explorer::{Verdict, World};
 
-use crate::setup::{COMMIT_WITHIN, Site, explore};
+use crate::setup::{COMMIT_WITHIN, Site, explore, is_long};
 
 fn two_writers_one_reader(world: &World) -> Verdict {
     let site = Site::new(world);
@@ -67,7 +67,7 @@ fn a_commit_of_unknown_outcome() {
 fn at_random() {
     let explore = explore("two writers, a delete, two readers, all that can go wrong");
     let explore = explore.faults(2).crashes(1).evictions(2).cancels(1).timeouts(1);
-    let report = explore.random(1, 20_000).run(|world| {
+    let report = explore.random(1, if is_long() { 2_000_000 } else { 20_000 }).run(|world| {
         let site = Site::new(world);
         let [one, two, three] = site.apps();
         one.puts(10).reads(2);

@@ -1,7 +1,8 @@
 //! Write-through over every order of its calls, every fault and every crash point: the very type that users build, over the
 //! simulated cache and store.
 //!
-//! A scenario is visited as a whole, or as a whole up to the number of preemptions that it prints; one is drawn at random.
+//! A scenario is visited as a whole, or as a whole up to the number of preemptions that it prints; one is drawn at random. With
+//! `WRITEWAY_LONG` set, the largest go further.
 //! `bugs/` holds what each of them must find.
 
 // What all scenarios stand on

@@ -2,7 +2,7 @@
 
 use writeway_testkit::explorer::Verdict;
 
-use crate::setup::{Site, explore};
+use crate::setup::{Site, explore, is_long};
 
 fn two_writers_one_reader(site: &Site) -> Verdict {
     let [one, two, three] = site.apps();
@@ -28,7 +28,7 @@ fn two_writers_and_a_reader_of_a_cached_row() {
 
 #[test]
 fn two_writers_and_two_readers() {
-    let report = explore("two writers, two readers").preemptions(2).run(|world| {
+    let report = explore("two writers, two readers").preemptions(if is_long() { 3 } else { 2 }).run(|world| {
         let site = Site::new(world);
         let [one, two] = site.apps();
         one.puts(10).reads(1);

@@ -26,6 +26,11 @@ pub(crate) fn explore(name: &str) -> Explore {
     Explore::new(name).wake_at_once()
 }
 
+/// `WRITEWAY_LONG` is set: what takes minutes is visited, too.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("WRITEWAY_LONG").is_some()
+}
+
 /// A table, its cache, and the world they are in.
 pub(crate) struct Site {
     pub(crate) world: World,

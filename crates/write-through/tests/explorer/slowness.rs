@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[test]
 fn a_slow_loader_is_taken_over_while_a_writer_writes() {
     for (slow, name) in [(OWNER_GONE, "a lease taken over, one writer"), (LEASE_GONE, "a lease gone, one writer")] {
-        let report = explore(name).slow_replies(Side::Store, 1, slow).run(|world| {
+        let report = explore(name).slow_replies(Side::Store, 1, slow).preemptions(3).run(|world| {
             let site = Site::new(world).with(|builder| builder.call_timeout(PATIENCE));
             let [one, two, three] = site.apps();
             one.reads(1);
