@@ -203,7 +203,7 @@ impl<S: Store> Namespace<S> {
 
     /// Notes in `tx` that it changed the row under `key`.
     pub fn touch(&self, tx: &mut Tx<S::Tx>, key: &S::Key) {
-        tx.note(self.identity(), self.reads.keys.encode(key).map(|at| (at, None)), || self.touched());
+        tx.note(&self.name, &self.cache, self.reads.keys.encode(key).map(|at| (at, None)), || self.touched());
     }
 
     /// Notes in `tx` that the row now stands so, as SQL returned it in this very transaction.
@@ -212,7 +212,8 @@ impl<S: Store> Namespace<S> {
             let entry = self.reads.values.entry(&at, Some(row), self.reads.runtime.random())?;
             Ok((at, Some(entry)))
         };
-        tx.note(self.identity(), self.reads.keys.encode(&self.reads.store.key(row)).and_then(entry), || self.touched());
+        let noted = self.reads.keys.encode(&self.reads.store.key(row)).and_then(entry);
+        tx.note(&self.name, &self.cache, noted, || self.touched());
     }
 
     /// Lets no call in any more and waits for the writes under way, at most for `within`. Says how many are still running:
@@ -220,11 +221,6 @@ impl<S: Store> Namespace<S> {
     pub async fn shutdown(&self, within: Duration) -> usize {
         let runtime = &*self.reads.runtime;
         self.gate.close(runtime, runtime.now() + within).await
-    }
-
-    /// The name, and what tells this handle and its clones from others of the name.
-    fn identity(&self) -> (&Arc<str>, usize) {
-        (&self.name, Arc::as_ptr(&self.reads).addr())
     }
 
     pub(crate) fn deadline(&self) -> Duration {

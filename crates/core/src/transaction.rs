@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::cache::Bytes;
+use crate::cache::{Barriers, Bytes};
 use crate::change::CacheEffect;
 use crate::commit::{Touched, commit};
 use crate::error::{Error, Result};
@@ -23,8 +23,8 @@ use crate::tasks::{Pass, until};
 /// also one that a savepoint rolled back or a trigger changed. Naming one too many costs a miss, nothing else.
 pub struct Tx<T: Transaction> {
     tx: T,
-    /// By handle: two of one name may stand over different caches.
-    touched: BTreeMap<usize, Touched>,
+    /// By handle, in the order in which they were first named: two of one name may stand over different caches.
+    touched: Vec<Touched>,
     refused: Option<Error>,
     checked: Option<Duration>,
     begun_on: Arc<str>,
@@ -34,7 +34,7 @@ pub struct Tx<T: Transaction> {
 
 impl<T: Transaction> Tx<T> {
     pub(crate) fn new(tx: T, pass: Pass, begun_on: Arc<str>, options: Arc<Options>, checked: Option<Duration>) -> Self {
-        Tx { tx, touched: BTreeMap::new(), refused: None, checked, begun_on, options, pass }
+        Tx { tx, touched: Vec::new(), refused: None, checked, begun_on, options, pass }
     }
 
     /// The store's transaction, for a [`Store`](crate::store::Store)'s `apply_in`.
@@ -64,8 +64,7 @@ impl<T: Transaction> Tx<T> {
             until(&**runtime, deadline, self.tx.rollback()).await;
             return Err(e);
         }
-        let touched: Vec<Touched> = self.touched.into_values().collect();
-        let effects = commit(self.tx, &touched, runtime, deadline).await?;
+        let effects = commit(self.tx, &self.touched, runtime, deadline).await?;
         drop(self.pass);
         let least = effects.iter().flat_map(BTreeMap::values).max();
         Ok(least.copied().unwrap_or(CacheEffect::Invalidated))
@@ -81,12 +80,20 @@ impl<T: Transaction> Tx<T> {
     /// Notes a touched key; what cannot be noted makes the commit fail.
     pub(crate) fn note(
         &mut self,
-        namespace: (&Arc<str>, usize),
+        namespace: &Arc<str>,
+        cache: &Arc<dyn Barriers>,
         key: Result<(Bytes, Option<(Bytes, Duration)>)>,
         touched: impl FnOnce() -> Touched,
     ) {
         let noted = key.and_then(|(at, publish)| {
-            let touched = self.touched.entry(namespace.1).or_insert_with(touched);
+            // Each handle has a cache of its own, and what is noted here keeps it from being freed: no other takes its place.
+            let noted =
+                self.touched.iter().position(|touched| std::ptr::addr_eq(Arc::as_ptr(&touched.cache), Arc::as_ptr(cache)));
+            let nth = noted.unwrap_or_else(|| {
+                self.touched.push(touched());
+                self.touched.len() - 1
+            });
+            let touched = &mut self.touched[nth];
             if touched.mode == Mode::Strict && self.checked.is_none_or(|checked| checked > touched.within) {
                 return Err(Error::invalid("begin the transaction on the strict namespace with the shortest commit_within"));
             }
@@ -95,7 +102,7 @@ impl<T: Transaction> Tx<T> {
             Ok(())
         });
         if let Err(e) = noted {
-            self.refused.get_or_insert(e.during("touch", namespace.0));
+            self.refused.get_or_insert(e.during("touch", namespace));
         }
     }
 }
