@@ -151,14 +151,14 @@ pub fn no_orphan_barrier(world: &World, cache: &Cache, database: &Database) -> V
     let history = database.history();
     let in_doubt = history.writes.iter().filter(|write| write.in_doubt()).map(|write| write.op).collect::<BTreeSet<_>>();
     let placed = cache.placed();
-    let excused = |token| {
+    let excused = |token, key: &[u8]| {
         let op = placed.iter().find(|placed| placed.token == token).and_then(|placed| placed.op);
-        cache.finish_failed(token) || op.is_none_or(|op| in_doubt.contains(&op))
+        cache.finish_failed(token, key) || op.is_none_or(|op| in_doubt.contains(&op))
     };
     let now = world.now_ms();
     for (key, Slot { state, .. }) in cache.slots() {
         let State::Barrier { tokens, .. } = state else { continue };
-        let orphan = tokens.iter().find(|&&(token, until)| until > now && !excused(token));
+        let orphan = tokens.iter().find(|&&(token, until)| until > now && !excused(token, &key));
         let detail = || format!("{} still has the barrier {orphan:?}", String::from_utf8_lossy(&key));
         Violation::unless(orphan.is_none(), "no orphan barrier", detail)?;
     }

@@ -78,9 +78,9 @@ impl Cache {
         locked(&self.state).placed.clone()
     }
 
-    /// True if the writer tried to finish, but that did not get through.
-    pub(crate) fn finish_failed(&self, token: Id) -> bool {
-        locked(&self.state).unfinished.contains(&token)
+    /// True if the writer tried to finish on this key, but that did not get through.
+    pub(crate) fn finish_failed(&self, token: Id, key: &[u8]) -> bool {
+        locked(&self.state).unfinished.contains(&(token, key.to_vec()))
     }
 
     async fn call<T: Send>(
@@ -270,10 +270,10 @@ impl Barriers for Cache {
                 };
                 format!("cache finish {} publishing {}", id_text(token), ends.iter().map(text).collect::<Vec<_>>().join(", "))
             };
-            locked(&self.state).unfinished.insert(token);
+            locked(&self.state).unfinished.extend(ends.iter().map(|end| (token, end.key.clone())));
             let finished = self.call(what, WRITES, self.limit(), move |state, now| {
-                state.unfinished.remove(&token);
                 let mut finish = |end: &Finish| {
+                    state.unfinished.remove(&(token, end.key.clone()));
                     let publish = end.publish.as_ref().map(|(entry, ttl)| (entry.as_slice(), millis(*ttl)));
                     state.step(&end.key, now, |slot| slot.finish(token, publish, now))
                 };

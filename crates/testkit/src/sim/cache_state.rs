@@ -14,8 +14,8 @@ pub(super) struct CacheState {
     /// An eviction policy that takes barriers too.
     pub(super) evicts_barriers: bool,
     pub(super) placed: Vec<Placed>,
-    /// Tokens whose finish was sent and has not got through: their barriers lapse.
-    pub(super) unfinished: BTreeSet<Id>,
+    /// The finishes that were sent and have not got through, by token and key: those barriers lapse.
+    pub(super) unfinished: BTreeSet<(Id, Bytes)>,
     /// Calls that failed.
     pub(super) failures: u64,
 }

@@ -16,7 +16,8 @@ fn two_writers_one_reader(world: &World) -> Verdict {
 
 #[test]
 fn two_writers_and_a_reader_with_a_fault_of_the_cache() {
-    let explore = explore("two writers, one reader, a fault of the cache").cache_faults(1).preemptions(3);
+    let explore =
+        explore("two writers, one reader, a fault of the cache").cache_faults(1).preemptions(if is_long() { 3 } else { 2 });
     let report = explore.run(two_writers_one_reader);
     let counts = report.assert_complete().counts;
     assert!(counts.faults > 0 && counts.late_landings > 0, "{report}");

@@ -85,7 +85,12 @@ impl Site {
     }
 
     async fn handle(&self) -> WriteThrough<Store> {
-        let builder = WriteThrough::builder(self.store.clone()).namespace("cells").commit_within(COMMIT_WITHIN);
+        self.handle_of("cells", &self.store).await
+    }
+
+    /// A handle of another table.
+    pub(crate) async fn handle_of(&self, table: &str, store: &Store) -> WriteThrough<Store> {
+        let builder = WriteThrough::builder(store.clone()).namespace(table).commit_within(COMMIT_WITHIN);
         let builder = (self.options)(builder.runtime(self.world.runtime()));
         builder.build(self.cache.clone()).await.expect("nothing fails yet")
     }

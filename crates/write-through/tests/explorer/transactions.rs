@@ -4,7 +4,7 @@ use writeway_core::change::{Change, Stored};
 use writeway_core::store::Store as _;
 use writeway_testkit::sim::Cell;
 
-use crate::setup::{App, KEY, Site, explore};
+use crate::setup::{App, KEY, Site, explore, is_long};
 
 /// Puts the row by a statement of its own, and says how it now stands.
 async fn publish(app: App, value: u64) {
@@ -73,6 +73,43 @@ fn a_transaction_and_a_reader_with_a_fault() {
         two.reads(2);
         site.explore()
     });
+    let counts = report.assert_complete().counts;
+    assert!(counts.late_landings > 0 && counts.writes_in_doubt > 0, "{report}");
+}
+
+/// Barriers in two namespaces, one commit: a barrier that could not be placed takes the others with it.
+#[test]
+fn a_transaction_over_two_tables_and_a_reader_with_a_fault() {
+    let report = explore("a transaction over two tables, a reader of both, a fault")
+        .faults(1)
+        .preemptions(if is_long() { 3 } else { 1 })
+        .run(|world| {
+            let database = world.database();
+            let (cells, marks) = (database.table("cells", &[(KEY, 0)]), database.table("marks", &[(KEY, 0)]));
+            let site = Site::over(cells, world);
+            let [one, two] = site.apps();
+            let handles = [&one, &two].map(|app| app.process.setup(site.handle_of("marks", &marks)));
+            let [writer, reader] = handles.map(|handle| (handle, marks.clone()));
+            one.task("transacts", |app| async move {
+                let (handle, marks) = writer;
+                let change = [Change::Put(Cell { key: KEY, value: 10 })];
+                let work = async {
+                    let mut tx = app.handle.begin().await?;
+                    app.store.apply_in(tx.transaction(), &change).await?;
+                    marks.apply_in(tx.transaction(), &change).await?;
+                    app.handle.touch(&mut tx, &KEY);
+                    handle.touch(&mut tx, &KEY);
+                    tx.commit().await
+                };
+                app.note(app.store.witness_write(&change, work).await);
+            });
+            two.task("reads both", |app| async move {
+                let (handle, marks) = reader;
+                app.read(KEY).await;
+                app.note(marks.witness_read(KEY, handle.get(&KEY)).await);
+            });
+            site.explore()
+        });
     let counts = report.assert_complete().counts;
     assert!(counts.late_landings > 0 && counts.writes_in_doubt > 0, "{report}");
 }
