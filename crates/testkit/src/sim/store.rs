@@ -175,7 +175,14 @@ impl StorePort for Store {
             tx.fail();
             return Err(failed(Failed::Refused));
         }
-        let stored = self.run_when_free(tx.id, changes, Vec::with_capacity(changes.len())).await;
+        let mut stored = Vec::with_capacity(changes.len());
+        for upto in 1..=changes.len() {
+            if upto > 1 {
+                // A statement locks its rows one after the other.
+                self.world().point("sql next row").await;
+            }
+            stored = self.run_when_free(tx.id, &changes[..upto], stored).await;
+        }
         self.world().reply(Side::Store).await;
         Ok(stored)
     }
