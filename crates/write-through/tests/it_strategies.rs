@@ -145,7 +145,7 @@ async fn a_transaction_of_ones_own() {
     assert!(rig.scores.get(&(1, 1)).await.expect("get").is_some(), "dropped is rolled back");
 }
 
-/// Callers that give up after 0 to 5 ms, or 0 to 50 ms, two thousand times.
+/// Two thousand callers that give up after 0 to 5 ms or 0 to 50 ms, every third as soon as it would wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_that_give_up_leave_nothing() {
     const CALLS: u32 = 2_000;
@@ -169,7 +169,7 @@ async fn callers_that_give_up_leave_nothing() {
         given_up += task.await.expect("no panic");
     }
     println!("{given_up} of {CALLS} calls were given up");
-    assert!(given_up > CALLS / 4 && given_up < CALLS, "the harness did too little: {given_up}");
+    assert!(given_up >= CALLS / 3 - TASKS && given_up < CALLS, "the harness did too little: {given_up}");
     assert_eq!(rig.scores.clone().shutdown(Duration::from_secs(10)).await, 0, "invariant violated: every write ends");
     let mut conn = rig.schema.connect().await;
     let open = format!(
@@ -198,8 +198,8 @@ async fn callers_that_give_up_leave_nothing() {
 }
 
 async fn give_up(rig: &Rig, task: u32, n: u32) -> bool {
-    // Half of them so long that most calls end in time, also on a busy machine.
-    let most = if n.is_multiple_of(2) { 5_000 } else { 50_000 };
+    // Some give up on any machine, and some so late that the call ends in time on a busy one.
+    let most = [1, 5_000, 50_000][usize::try_from(n % 3).unwrap_or(0)];
     let within = Duration::from_micros(u64::try_from(Tokio.random() % most).unwrap_or(0));
     let player = i32::try_from(n % 20).unwrap_or(0);
     let key = (1, player);
