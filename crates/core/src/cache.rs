@@ -33,6 +33,8 @@ impl fmt::Debug for Id {
 pub enum Lookup {
     /// A value entry.
     Hit(Bytes),
+    /// The value entry of an accepted change that is not in SQL yet: if it cannot be read, SQL must not be asked instead.
+    Dirty(Bytes),
     /// Anything else.
     Miss,
 }
@@ -62,6 +64,8 @@ pub struct Hold {
 pub enum Lease {
     /// A value lies there by now.
     Hit(Bytes),
+    /// An accepted change lies there by now.
+    Dirty(Bytes),
     /// Load from SQL by a statement that starts after this answer, then fill under this id.
     Granted(Id),
     /// Somebody else is loading.
@@ -129,10 +133,12 @@ pub enum Finished {
 pub struct Declaration {
     /// The namespace's name.
     pub namespace: String,
-    /// `strict` or `eventual`: one eventual writer would break every strict reader.
+    /// `strict`, `eventual` or `write-back`: one eventual writer would break every strict reader.
     pub mode: &'static str,
-    /// Refuse a cache whose eviction policy could remove a barrier.
-    pub keep_barriers: bool,
+    /// Refuse a cache whose eviction policy could remove a key without an expiry: a barrier, an accepted change.
+    pub no_eviction: bool,
+    /// Refuse a cache that forgets everything when it restarts.
+    pub persistence: bool,
 }
 
 /// What the read path needs; the same for every strategy. Answers are in the order of the questions.

@@ -13,12 +13,12 @@ impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Row for T 
 ///
 /// # Errors
 /// `Invalid` if the row's own `Serialize` refuses.
-pub fn encode(row: &impl Row) -> Result<Vec<u8>> {
+pub fn encode(row: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(row).map_err(|e| Error::invalid("the row cannot be serialised").with_source(e))
 }
 
 /// The row of a payload, or `None` if it holds no such row: then it is damage.
-pub fn decode<R: Row>(payload: &[u8]) -> Option<R> {
+pub fn decode<R: DeserializeOwned>(payload: &[u8]) -> Option<R> {
     serde_json::from_slice(payload).ok()
 }
 

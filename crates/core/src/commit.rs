@@ -122,10 +122,10 @@ impl Touched {
 
     /// Tells the cache that the commit is there.
     async fn end(&self, token: Id, runtime: &Arc<dyn Runtime>, deadline: Duration) -> Effects {
-        match self.mode {
-            Mode::Strict => self.finish(token, runtime, deadline).await,
-            Mode::Eventual => self.invalidate(runtime, deadline).await,
+        if self.mode == Mode::Strict {
+            return self.finish(token, runtime, deadline).await;
         }
+        self.invalidate(runtime, deadline).await
     }
 
     async fn finish(&self, token: Id, runtime: &Arc<dyn Runtime>, deadline: Duration) -> Effects {

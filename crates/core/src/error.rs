@@ -45,6 +45,9 @@ impl Deref for Cause {
 pub enum Kind {
     /// The handle was shut down: make a new one.
     Closed,
+    /// Another process took over, or the cache server is not the one it was: open the shard again. Strategies deal with it;
+    /// applications do not meet it.
+    Fenced,
     /// The call, the options or the set-up are wrong: change them, a retry fails again.
     Invalid,
     /// A bound was reached: slow down, then try again.
@@ -81,6 +84,12 @@ impl Error {
     /// The call, the options or the set-up are wrong; nothing was changed.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(Kind::Invalid, Outcome::NotApplied, message)
+    }
+
+    /// Another process took over, or the cache server is not the one it was; nothing was changed.
+    #[must_use]
+    pub fn fenced() -> Self {
+        Error::new(Kind::Fenced, Outcome::NotApplied, "the shard was opened anew, or must be")
     }
 
     /// A bound was reached; nothing was changed.
@@ -142,7 +151,7 @@ impl Error {
     /// was changed. After [`Outcome::Unknown`] only the caller knows whether repeating is harmless.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.0.kind, Kind::Overloaded | Kind::Unavailable) && self.0.outcome == Outcome::NotApplied
+        matches!(self.0.kind, Kind::Fenced | Kind::Overloaded | Kind::Unavailable) && self.0.outcome == Outcome::NotApplied
     }
 }
 

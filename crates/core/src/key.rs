@@ -2,7 +2,10 @@
 
 use std::hash::Hash;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::error::{Error, Result};
+use crate::journal::Shard;
 
 /// The longest encoded key, in bytes. Longer ones are refused before any I/O.
 pub const MAX_KEY_BYTES: usize = 1024;
@@ -71,10 +74,10 @@ macro_rules! tuples {
 }
 tuples! { (A.0, B.1) (A.0, B.1, C.2) (A.0, B.1, C.2, D.3) }
 
-/// `prefix:namespace:` once per handle, the key's own bytes per call.
+/// `prefix:namespace:` once per handle, the key's own bytes per call; with shards, `prefix:{namespace:3}:e:`.
 #[derive(Clone, Debug)]
 pub struct KeySpace {
-    stem: Vec<u8>,
+    stems: Vec<Vec<u8>>,
 }
 
 impl KeySpace {
@@ -84,7 +87,13 @@ impl KeySpace {
     /// `Invalid` unless the name is 1 to 64 of `a-z A-Z 0-9 _ . -`.
     pub fn new(namespace: &str) -> Result<Self> {
         check_name("namespace", namespace)?;
-        Ok(KeySpace { stem: format!("{namespace}:").into_bytes() })
+        Ok(KeySpace { stems: vec![format!("{namespace}:").into_bytes()] })
+    }
+
+    /// The key space of one write-back namespace, of at least one shard.
+    #[must_use]
+    pub fn sharded(shards: &[Shard]) -> Self {
+        KeySpace { stems: shards.iter().map(|shard| [shard.stem().as_slice(), b"e:"].concat()).collect() }
     }
 
     /// The cache key of `key`.
@@ -92,19 +101,29 @@ impl KeySpace {
     /// # Errors
     /// `Invalid` if it is longer than [`MAX_KEY_BYTES`].
     pub fn encode(&self, key: &impl Key) -> Result<Vec<u8>> {
-        let mut out = Vec::with_capacity(self.stem.len() + 24);
-        out.extend_from_slice(&self.stem);
-        key.encode(&mut out);
-        if out.len() - self.stem.len() > MAX_KEY_BYTES {
-            return Err(Error::invalid(format!("a key encodes to more than {MAX_KEY_BYTES} bytes")));
-        }
-        Ok(out)
+        self.place(key).map(|(_, at)| at)
     }
 
-    /// What every cache key of the namespace starts with.
+    /// The number of the key's shard, and its cache key.
+    ///
+    /// # Errors
+    /// As [`encode`](KeySpace::encode).
+    pub fn place(&self, key: &impl Key) -> Result<(usize, Vec<u8>)> {
+        let mut out = Vec::with_capacity(64);
+        key.encode(&mut out);
+        if out.len() > MAX_KEY_BYTES {
+            return Err(Error::invalid(format!("a key encodes to more than {MAX_KEY_BYTES} bytes")));
+        }
+        // All processes must agree: the hash is part of the format. The remainder is below the number of shards.
+        let shard = if self.stems.len() > 1 { usize::try_from(xxh3_64(&out) % self.stems.len() as u64).unwrap_or(0) } else { 0 };
+        out.splice(..0, self.stems[shard].iter().copied());
+        Ok((shard, out))
+    }
+
+    /// What the cache keys of the namespace start with.
     #[must_use]
-    pub fn stem(&self) -> &[u8] {
-        &self.stem
+    pub fn stems(&self) -> &[Vec<u8>] {
+        &self.stems
     }
 }
 
@@ -133,6 +152,15 @@ mod tests {
     fn keys_read_well() {
         assert_eq!(encoded(&(7_i64, "a b".to_owned())), b"7:a%20b");
         assert_eq!(KeySpace::new("users").and_then(|s| s.encode(&-3_i32)).ok(), Some(b"users:-3".to_vec()));
+    }
+
+    #[test]
+    fn a_sharded_key_names_its_shard_in_braces() {
+        let shards: Vec<Shard> = (0..16).map(|number| Shard { namespace: "likes".into(), number }).collect();
+        let space = KeySpace::sharded(&shards);
+        let places: Vec<_> = (0..1_000).map(|key: i32| space.place(&key).expect("short")).collect();
+        assert_eq!(places[7], (10, b"{likes:10}:e:7".to_vec()), "this is part of the format");
+        assert!((0..16).all(|shard| places.iter().filter(|place| place.0 == shard).count() > 30), "evenly spread");
     }
 
     #[test]

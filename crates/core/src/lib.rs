@@ -16,6 +16,7 @@ pub mod options;
 
 // Ports
 pub mod cache;
+pub mod journal;
 pub mod runtime;
 pub mod store;
 
@@ -27,7 +28,8 @@ pub mod sql;
 // Read path
 pub mod expiry;
 pub mod fill_lease;
-mod read;
+mod invalidate;
+pub mod read;
 mod read_many;
 pub mod single_flight;
 pub mod values;

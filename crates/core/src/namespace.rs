@@ -4,21 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::cache::{Barriers, Bytes};
 use crate::change::{Change, Changes, Written};
 use crate::commit::Touched;
 use crate::error::{Error, Outcome, Result};
-use crate::fill_lease::LoadTime;
 use crate::key::KeySpace;
 use crate::options::{Mode, Options};
 use crate::read::{Reads, late};
-use crate::single_flight::Flights;
 use crate::store::Store;
 use crate::tasks::{Gate, until};
 use crate::transaction::Tx;
-use crate::values::Values;
 
 /// What a writer may leave in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,17 +68,7 @@ impl<S: Store> Namespace<S> {
             let tx = begun.unwrap_or_else(|| Err(late())).map_err(during)?;
             until(&*runtime, deadline, crate::store::Transaction::rollback(tx)).await;
         }
-        let reads = Reads {
-            values: Values::new(store.schema(), options.max_value_bytes, options.lifetime()),
-            store,
-            cache: cache.clone(),
-            runtime,
-            keys: KeySpace::new(&name)?,
-            call_timeout: options.call_timeout,
-            loads: Semaphore::new(options.max_loads),
-            load_time: LoadTime::new(),
-            flights: Flights::new(),
-        };
+        let reads = Reads::new(store, cache.clone(), KeySpace::new(&name)?, &options, false);
         Ok(Namespace { reads: Arc::new(reads), cache, name, options: Arc::new(options), policy, gate: Gate::open() })
     }
 
@@ -152,9 +139,7 @@ impl<S: Store> Namespace<S> {
     /// `Unavailable`: the old values may still be there.
     pub async fn invalidate(&self, keys: &[S::Key]) -> Result<()> {
         self.gate.check()?;
-        let at = keys.iter().map(|key| self.reads.keys.encode(key)).collect::<Result<Vec<_>>>();
-        let gone = async { self.invalidate_at(&at?).await };
-        gone.await.map_err(|e| e.during("invalidate", &self.name))
+        self.reads.invalidate(keys).await.map_err(|e| e.during("invalidate", &self.name))
     }
 
     /// Removes every value of the namespace from the cache, page by page; each page has the call's deadline. Says how many keys
@@ -164,27 +149,7 @@ impl<S: Store> Namespace<S> {
     /// `Unavailable`: some may be gone, others not; repeat it.
     pub async fn invalidate_all(&self) -> Result<u64> {
         self.gate.check()?;
-        let (mut cursor, mut seen) = (0, 0);
-        loop {
-            let page = until(&*self.reads.runtime, self.deadline(), self.cache.scan(self.reads.keys.stem(), cursor));
-            let gone = async {
-                let (next, keys) = page.await.unwrap_or_else(|| Err(late()))?;
-                self.invalidate_at(&keys).await.map(|()| (next, keys.len()))
-            };
-            let (next, count) = gone.await.map_err(|e| e.during("invalidate_all", &self.name))?;
-            seen += count as u64;
-            cursor = next;
-            if cursor == 0 {
-                return Ok(seen);
-            }
-        }
-    }
-
-    async fn invalidate_at(&self, at: &[Bytes]) -> Result<()> {
-        if at.is_empty() {
-            return Ok(());
-        }
-        until(&*self.reads.runtime, self.deadline(), self.cache.invalidate(at)).await.unwrap_or_else(|| Err(late()))
+        self.reads.invalidate_all().await.map_err(|e| e.during("invalidate_all", &self.name))
     }
 
     /// A transaction of the user's own on this namespace's database.

@@ -1,4 +1,4 @@
-//! What a user may set on a look-aside namespace. Every default and bound stands here once.
+//! What a user may set on a namespace. Every default and bound stands here once; write-back's own are in its crate.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -18,6 +18,8 @@ pub enum Mode {
     /// The old value may be served until the invalidation that follows the commit or, if the process dies or the cache is away
     /// at that moment, for its time-to-live.
     Eventual,
+    /// Changes are accepted in the cache and reach SQL later.
+    WriteBack,
 }
 
 impl Mode {
@@ -27,6 +29,7 @@ impl Mode {
         match self {
             Mode::Strict => "strict",
             Mode::Eventual => "eventual",
+            Mode::WriteBack => "write-back",
         }
     }
 }
@@ -34,16 +37,19 @@ impl Mode {
 /// The options of one namespace; the builders of the strategy crates fill it in.
 #[derive(Clone)]
 pub struct Options {
-    pub(crate) namespace: String,
+    /// The namespace's name.
+    pub namespace: String,
+    /// The deadline of every call.
+    pub call_timeout: Duration,
     pub(crate) mode: Mode,
     pub(crate) time_to_live: Option<Duration>,
-    pub(crate) call_timeout: Duration,
     pub(crate) commit_within: Duration,
     pub(crate) max_loads: usize,
     pub(crate) max_value_bytes: usize,
     pub(crate) evictable_barriers: bool,
     pub(crate) unbounded_commits: bool,
-    pub(crate) runtime: Arc<dyn Runtime>,
+    /// Time, tasks and chance.
+    pub runtime: Arc<dyn Runtime>,
 }
 
 const DEFAULT_TIME_TO_LIVE: Duration = Duration::from_secs(600);
@@ -54,9 +60,9 @@ impl Options {
     pub fn new(mode: Mode) -> Self {
         Options {
             namespace: String::new(),
+            call_timeout: Duration::from_secs(1),
             mode,
             time_to_live: None,
-            call_timeout: Duration::from_secs(1),
             commit_within: Duration::from_secs(2),
             max_loads: 8,
             max_value_bytes: 1 << 20,
@@ -66,7 +72,11 @@ impl Options {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Every option is within its bounds.
+    ///
+    /// # Errors
+    /// `Invalid` names the first that is not.
+    pub fn check(&self) -> Result<()> {
         check_name("namespace", &self.namespace)?;
         if self.mode == Mode::Eventual && self.time_to_live.is_none() {
             return Err(Error::invalid(
@@ -85,11 +95,14 @@ impl Options {
         self.time_to_live.unwrap_or(DEFAULT_TIME_TO_LIVE)
     }
 
-    pub(crate) fn declaration(&self) -> Declaration {
+    /// What is recorded beside the entries.
+    #[must_use]
+    pub fn declaration(&self) -> Declaration {
         Declaration {
             namespace: self.namespace.clone(),
             mode: self.mode.name(),
-            keep_barriers: self.mode == Mode::Strict && !self.evictable_barriers,
+            no_eviction: self.mode == Mode::Strict && !self.evictable_barriers,
+            persistence: false,
         }
     }
 
@@ -99,7 +112,11 @@ impl Options {
     }
 }
 
-pub(crate) fn bound<T: PartialOrd + fmt::Debug>(name: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
+/// An option's bound.
+///
+/// # Errors
+/// `Invalid` names the option, its value and its bound.
+pub fn bound<T: PartialOrd + fmt::Debug>(name: &str, value: T, range: RangeInclusive<T>) -> Result<()> {
     if range.contains(&value) {
         return Ok(());
     }
@@ -107,65 +124,71 @@ pub(crate) fn bound<T: PartialOrd + fmt::Debug>(name: &str, value: T, range: Ran
 }
 
 macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident = |$self:ident $(, $arg:ident: $t:ty)?| $set:expr;)+) => {
+    ($($group:ident { $($(#[$doc:meta])* $name:ident = |$self:ident $(, $arg:ident: $t:ty)?| $set:expr;)+ })+) => {
         impl Options {
-            $( $(#[$doc])* #[must_use] pub fn $name(mut $self $(, $arg: $t)?) -> Self { $set; $self } )+
+            $($( $(#[$doc])* #[must_use] pub fn $name(mut $self $(, $arg: $t)?) -> Self { $set; $self } )+)+
         }
 
-        /// Gives a builder that holds `options: Options` all its setters, so that every strategy says the same of them.
-        #[doc(hidden)]
-        #[macro_export]
-        macro_rules! option_setters {
-            () => { $( $(#[$doc])* #[must_use] pub fn $name(mut self $(, $arg: $t)?) -> Self {
-                self.options = self.options.$name($($arg)?);
-                self
-            } )+ };
-        }
+        $(
+            /// Gives a builder that holds `options: Options` setters, so that every strategy says the same of them.
+            #[doc(hidden)]
+            #[macro_export]
+            macro_rules! $group {
+                () => { $( $(#[$doc])* #[must_use] pub fn $name(mut self $(, $arg: $t)?) -> Self {
+                    self.options = self.options.$name($($arg)?);
+                    self
+                } )+ };
+            }
+        )+
     };
 }
 
 setters! {
-    /// The namespace's name: the middle of every cache key. Required; 1 to 64 of `a-z A-Z 0-9 _ . -`.
-    namespace = |self, name: &str| self.namespace = name.to_owned();
+    option_setters {
+        /// The namespace's name: the middle of every cache key. Required; 1 to 64 of `a-z A-Z 0-9 _ . -`.
+        namespace = |self, name: &str| self.namespace = name.to_owned();
 
-    /// Strict mode: hits are linearizable per key, and writes are refused (`Unavailable`, `NotApplied`) while the cache is away.
-    strict = |self| self.mode = Mode::Strict;
+        /// How long a value stays in the cache, give or take a tenth, so that values stored together do not expire together. That
+        /// a row does not exist is kept for a tenth of it, at most 30 s. Defaults to 600 s, but must be named in eventual mode;
+        /// 100 ms to 366 days.
+        time_to_live = |self, d: ::std::time::Duration| self.time_to_live = Some(d);
 
-    /// Eventual mode: commit, then invalidate. If the process dies or the cache is away at that moment, the old value may be
-    /// served for its time-to-live, which must therefore be named.
-    eventual = |self| self.mode = Mode::Eventual;
+        /// The deadline of every call. Defaults to 1 s; 1 ms to 1 h.
+        call_timeout = |self, d: ::std::time::Duration| self.call_timeout = d;
 
-    /// How long a value stays in the cache, give or take a tenth, so that values stored together do not expire together. That
-    /// a row does not exist is kept for a tenth of it, at most 30 s. Defaults to 600 s in strict mode; must be named in
-    /// eventual mode; 100 ms to 366 days.
-    time_to_live = |self, d: ::std::time::Duration| self.time_to_live = Some(d);
+        /// How many loads from SQL this handle has under way at once, of whatever cause; more wait inside their deadline. Keep it
+        /// below the size of the SQL pool. Defaults to 8; 1 to 10,000.
+        max_loads = |self, n: usize| self.max_loads = n;
 
-    /// The deadline of every call. Defaults to 1 s; 1 ms to 1 h.
-    call_timeout = |self, d: ::std::time::Duration| self.call_timeout = d;
+        /// The longest encoded row. A longer one is refused before any I/O when it is put, and not cached when it is loaded.
+        /// Defaults to 1 MiB; 1 byte to 256 MiB.
+        max_value_bytes = |self, n: usize| self.max_value_bytes = n;
 
-    /// Strict mode: how long a commit barrier stands. The commit must land within it, so the server-side time-outs must be
-    /// shorter; three quarters of it after placing the barrier the write is rolled back instead of committed. After an unknown
-    /// commit, reads of the key go to SQL for this long. Defaults to 2 s; 100 ms to 60 s.
-    commit_within = |self, d: ::std::time::Duration| self.commit_within = d;
+        /// Where time, tasks and chance come from. Defaults to tokio; for tests.
+        runtime = |self, runtime: ::std::sync::Arc<dyn writeway_core::runtime::Runtime>| self.runtime = runtime;
+    }
 
-    /// How many loads from SQL this handle has under way at once, of whatever cause; more wait inside their deadline. Keep it
-    /// below the size of the SQL pool. Defaults to 8; 1 to 10,000.
-    max_loads = |self, n: usize| self.max_loads = n;
+    look_aside_setters {
+        /// Strict mode: hits are linearizable per key, and writes are refused (`Unavailable`, `NotApplied`) while the cache is away.
+        strict = |self| self.mode = Mode::Strict;
 
-    /// The longest encoded row. A longer one is refused before any I/O when it is put, and not cached when it is loaded.
-    /// Defaults to 1 MiB; 1 byte to 256 MiB.
-    max_value_bytes = |self, n: usize| self.max_value_bytes = n;
+        /// Eventual mode: commit, then invalidate. If the process dies or the cache is away at that moment, the old value may be
+        /// served for its time-to-live, which must therefore be named.
+        eventual = |self| self.mode = Mode::Eventual;
 
-    /// Strict mode: accepts a cache whose eviction policy may remove barriers (`allkeys-*`). An eviction may then cost a stale
-    /// read. Off by default: `build` refuses such a cache.
-    allow_evictable_barriers = |self| self.evictable_barriers = true;
+        /// Strict mode: how long a commit barrier stands. The commit must land within it, so the server-side time-outs must be
+        /// shorter; three quarters of it after placing the barrier the write is rolled back instead of committed. After an unknown
+        /// commit, reads of the key go to SQL for this long. Defaults to 2 s; 100 ms to 60 s.
+        commit_within = |self, d: ::std::time::Duration| self.commit_within = d;
 
-    /// Strict mode: accepts SQL connections without server-side time-outs below `commit_within`. A commit that stalls longer
-    /// than that may then cost a stale read. Off by default: such a connection is refused.
-    allow_unbounded_commits = |self| self.unbounded_commits = true;
+        /// Strict mode: accepts a cache whose eviction policy may remove barriers (`allkeys-*`). An eviction may then cost a stale
+        /// read. Off by default: `build` refuses such a cache.
+        allow_evictable_barriers = |self| self.evictable_barriers = true;
 
-    /// Where time, tasks and chance come from. Defaults to tokio; for tests.
-    runtime = |self, runtime: ::std::sync::Arc<dyn writeway_core::runtime::Runtime>| self.runtime = runtime;
+        /// Strict mode: accepts SQL connections without server-side time-outs below `commit_within`. A commit that stalls longer
+        /// than that may then cost a stale read. Off by default: such a connection is refused.
+        allow_unbounded_commits = |self| self.unbounded_commits = true;
+    }
 }
 
 impl fmt::Debug for Options {

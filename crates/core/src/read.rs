@@ -8,7 +8,9 @@
 //! 5. A new statement on the primary, after the lease was granted.
 //! 6. Fill, only into that very lease; then land.
 //!
-//! An error of the cache is never a miss: what it cannot answer is loaded from SQL under the same cap, without filling.
+//! An error of the cache is never a miss: what it cannot answer is loaded from SQL under the same cap, without filling. Where the
+//! cache is ahead of SQL (write-back), step 1 must be answered: a look that says miss, after the call began, is what makes the
+//! row in SQL an answer. What is dirty and cannot be read is `Rejected`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use crate::cache::{Ask, Bytes, Entries, Fill, Id, Lease, Lookup};
 use crate::error::{Error, Result};
 use crate::fill_lease::LoadTime;
 use crate::key::KeySpace;
+use crate::options::Options;
 use crate::retry::backoff;
 use crate::runtime::Runtime;
 use crate::single_flight::{Flights, Leader, Seat};
@@ -27,16 +30,23 @@ use crate::tasks::until;
 use crate::values::Values;
 
 /// Reads of one namespace.
-pub(crate) struct Reads<S: Store> {
-    pub(crate) store: S,
+pub struct Reads<S: Store> {
+    /// The system of record.
+    pub store: S,
+    /// Time, tasks and chance.
+    pub runtime: Arc<dyn Runtime>,
+    /// How keys are named in the cache.
+    pub keys: KeySpace,
+    /// How rows lie in the cache.
+    pub values: Values<S::Row>,
+    /// The deadline of every call.
+    pub call_timeout: Duration,
     pub(crate) cache: Arc<dyn Entries>,
-    pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) keys: KeySpace,
-    pub(crate) values: Values<S::Row>,
-    pub(crate) call_timeout: Duration,
-    pub(crate) loads: Semaphore,
     pub(crate) load_time: LoadTime,
     pub(crate) flights: Flights<Landed<S::Row>>,
+    /// The cache may hold changes that SQL lacks.
+    pub(crate) ahead: bool,
+    loads: Semaphore,
 }
 
 /// What a flight tells those who joined it.
@@ -55,18 +65,39 @@ enum Look<R> {
     /// A value that is none: overwrite it.
     Damage,
     /// The cache did not answer.
-    Away,
+    Away(Error),
 }
 
 impl<S: Store> Reads<S> {
-    pub(crate) async fn get(self: &Arc<Self>, key: &S::Key) -> Result<Option<S::Row>> {
+    /// Over the given cache, which is `ahead` of SQL if changes are accepted there first.
+    pub fn new(store: S, cache: Arc<dyn Entries>, keys: KeySpace, options: &Options, ahead: bool) -> Self {
+        Reads {
+            values: Values::new(store.schema(), options.max_value_bytes, options.lifetime()),
+            store,
+            runtime: options.runtime.clone(),
+            keys,
+            call_timeout: options.call_timeout,
+            cache,
+            load_time: LoadTime::new(),
+            flights: Flights::new(),
+            loads: Semaphore::new(options.max_loads),
+            ahead,
+        }
+    }
+
+    /// The row under `key`, from the cache or else from SQL.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Overloaded`, `Rejected`, `Invalid`, always with `NotApplied`.
+    pub async fn get(self: &Arc<Self>, key: &S::Key) -> Result<Option<S::Row>> {
         let at = self.keys.encode(key)?;
         let deadline = self.runtime.now() + self.call_timeout;
         loop {
-            let look = self.look(&at, deadline).await;
-            if let Look::Hit(row) = look {
-                return Ok(row);
-            }
+            let look = match self.look(&at, deadline).await? {
+                Look::Hit(row) => return Ok(row),
+                Look::Away(e) if self.ahead => return Err(e),
+                look => look,
+            };
             let follower = match self.flights.board(&at) {
                 Seat::Follow(follower) => follower,
                 Seat::Lead(leader, follower) => {
@@ -84,14 +115,24 @@ impl<S: Store> Reads<S> {
         }
     }
 
-    async fn look(&self, at: &Bytes, deadline: Duration) -> Look<S::Row> {
-        match until(&*self.runtime, self.half(deadline), self.cache.get(std::slice::from_ref(at))).await {
-            Some(Ok(found)) => match found.into_iter().next() {
-                Some(Lookup::Hit(entry)) => self.open(at, &entry).map_or(Look::Damage, Look::Hit),
-                _ => Look::Miss,
-            },
-            Some(Err(_)) | None => Look::Away,
-        }
+    async fn look(&self, at: &Bytes, deadline: Duration) -> Result<Look<S::Row>> {
+        let found = until(&*self.runtime, self.half(deadline), self.cache.get(std::slice::from_ref(at))).await;
+        Ok(match found.unwrap_or_else(|| Err(late())).map(|found| found.into_iter().next()) {
+            Ok(Some(Lookup::Hit(entry))) => self.open(at, &entry).map_or(Look::Damage, Look::Hit),
+            Ok(Some(Lookup::Dirty(entry))) => Look::Hit(self.open_dirty(at, &entry)?),
+            Ok(Some(Lookup::Miss) | None) => Look::Miss,
+            Err(e) => Look::Away(e),
+        })
+    }
+
+    /// An accepted change that cannot be read is not a miss: SQL has an older row.
+    pub(crate) fn open_dirty(&self, at: &[u8], entry: &[u8]) -> Result<Option<S::Row>> {
+        let unreadable = || {
+            Error::rejected(
+                "an accepted change of another schema, or damaged, lies there: only a newer put or delete replaces it",
+            )
+        };
+        self.values.row(at, entry).ok_or_else(unreadable)
     }
 
     pub(crate) fn open(&self, at: &[u8], entry: &[u8]) -> Option<Option<S::Row>> {
@@ -112,9 +153,9 @@ impl<S: Store> Reads<S> {
         deadline: Duration,
     ) {
         let lease = match look {
-            Look::Away => None,
+            Look::Away(_) => None,
             _ => match self.lease(&at, matches!(look, Look::Damage), deadline).await {
-                Some(Lease::Hit(_)) => return leader.land(Landed::LookAgain),
+                Some(Lease::Hit(_) | Lease::Dirty(_)) => return leader.land(Landed::LookAgain),
                 Some(Lease::Granted(id)) => Some(id),
                 _ => None,
             },
@@ -186,6 +227,8 @@ impl<S: Store> Reads<S> {
     }
 }
 
-pub(crate) fn late() -> Error {
+/// A call's deadline has come.
+#[must_use]
+pub fn late() -> Error {
     Error::unavailable("no answer by the call's deadline")
 }

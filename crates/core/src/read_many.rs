@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::cache::{Ask, Bytes, Id, Lease, Lookup};
 use crate::error::Result;
-use crate::read::Reads;
+use crate::read::{Reads, late};
 use crate::store::Store;
 use crate::tasks::until;
 
@@ -26,7 +26,11 @@ struct Cell<K, R> {
 }
 
 impl<S: Store> Reads<S> {
-    pub(crate) async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Option<S::Row>>> {
+    /// The rows under `keys`, in the order asked.
+    ///
+    /// # Errors
+    /// As [`get`](Reads::get), for all or none.
+    pub async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Option<S::Row>>> {
         let deadline = self.runtime.now() + self.call_timeout;
         let (mut places, mut cells, mut at) = (BTreeMap::new(), Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
         for key in keys {
@@ -48,8 +52,8 @@ impl<S: Store> Reads<S> {
 
     /// The n-th cell is cached under the n-th of `at`.
     async fn round(&self, cells: &mut [Cell<S::Key, S::Row>], at: &[Bytes], deadline: Duration) -> Result<()> {
-        if self.look_many(cells, at, deadline).await {
-            self.lease_many(cells, at, deadline).await;
+        if self.look_many(cells, at, deadline).await? {
+            self.lease_many(cells, at, deadline).await?;
         }
         let wanted: Vec<S::Key> = cells.iter().filter(|c| c.row.is_none()).map(|c| c.key.clone()).collect();
         if wanted.is_empty() {
@@ -66,21 +70,29 @@ impl<S: Store> Reads<S> {
     }
 
     /// False if the cache did not answer: then nothing is asked of it any more.
-    async fn look_many(&self, cells: &mut [Cell<S::Key, S::Row>], at: &[Bytes], deadline: Duration) -> bool {
-        let Some(Ok(found)) = until(&*self.runtime, self.half(deadline), self.cache.get(at)).await else { return false };
+    async fn look_many(&self, cells: &mut [Cell<S::Key, S::Row>], at: &[Bytes], deadline: Duration) -> Result<bool> {
+        let found = match until(&*self.runtime, self.half(deadline), self.cache.get(at)).await {
+            Some(Ok(found)) => found,
+            away if self.ahead => return away.unwrap_or_else(|| Err(late())).map(|_| false),
+            _ => return Ok(false),
+        };
         for ((cell, at), look) in cells.iter_mut().zip(at).zip(found) {
-            if let Lookup::Hit(entry) = look {
-                cell.row = self.open(at, &entry);
-                cell.damaged = cell.row.is_none();
+            match look {
+                Lookup::Hit(entry) => {
+                    cell.row = self.open(at, &entry);
+                    cell.damaged = cell.row.is_none();
+                }
+                Lookup::Dirty(entry) => cell.row = Some(self.open_dirty(at, &entry)?),
+                Lookup::Miss => {}
             }
         }
-        true
+        Ok(true)
     }
 
-    async fn lease_many(&self, cells: &mut [Cell<S::Key, S::Row>], at: &[Bytes], deadline: Duration) {
+    async fn lease_many(&self, cells: &mut [Cell<S::Key, S::Row>], at: &[Bytes], deadline: Duration) -> Result<()> {
         let mut missed: Vec<_> = cells.iter_mut().zip(at).filter(|(c, _)| c.row.is_none()).collect();
         if missed.is_empty() {
-            return;
+            return Ok(());
         }
         let id = || Id::from(self.runtime.random());
         let asks: Vec<Ask> = missed.iter().map(|(c, at)| Ask { key: (*at).clone(), id: id(), discard: c.damaged }).collect();
@@ -88,9 +100,11 @@ impl<S: Store> Reads<S> {
         for ((cell, at), lease) in missed.iter_mut().zip(answers.and_then(Result::ok).unwrap_or_default()) {
             match lease {
                 Lease::Hit(entry) => cell.row = self.open(at, &entry),
+                Lease::Dirty(entry) => cell.row = Some(self.open_dirty(at, &entry)?),
                 Lease::Granted(id) => cell.lease = Some(id),
                 Lease::Busy | Lease::Bypass => {}
             }
         }
+        Ok(())
     }
 }

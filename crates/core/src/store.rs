@@ -3,9 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
+use crate::cache::Bytes;
 use crate::change::{Change, Stored};
 use crate::codec::Row;
 use crate::error::Result;
+use crate::journal::{At, BatchId, Shard};
 use crate::key::Key;
 
 /// One table of the system of record.
@@ -65,6 +67,83 @@ pub trait Store: Clone + Send + Sync + 'static {
             }
         }
     }
+}
+
+/// What write-back needs of a store besides: the fence and the batch log, kept in the same database as the rows.
+///
+/// **Invariant.** A batch is in effect at most once, and never after the shard was opened by somebody else: the one row of a
+/// shard's fence is read and written in the transaction of every flush.
+pub trait FencedStore: Store {
+    /// Makes sure that the bookkeeping is there, with so many shards unless the namespace has been opened before. Says how many
+    /// it has. With `migrate`, creates the tables first.
+    ///
+    /// # Errors
+    /// `Invalid` if the tables are missing, with the SQL file to run.
+    fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> impl Future<Output = Result<u16>> + Send;
+
+    /// Raises the fence's epoch by one, and says what SQL knows; with `log`, the batch log too, read by a later statement of the
+    /// same transaction: no batch of an earlier epoch lands after it. Waits for a flush that is under way.
+    ///
+    /// # Errors
+    /// As [`fetch`](Store::fetch).
+    fn open(&self, shard: &Shard, log: bool) -> impl Future<Output = Result<Opened>> + Send;
+
+    /// In one transaction: checks and sets the fence, runs the changes, given in key order and at most one per key, notes the
+    /// batch in the log under `keys`, trims the log, commits.
+    ///
+    /// # Errors
+    /// As [`apply_in`](Store::apply_in) and [`Transaction::commit`]. After any of them the same batch may be tried again.
+    fn flush(
+        &self,
+        flush: &Flush<'_>,
+        changes: &[Change<Self::Key, Self::Row>],
+    ) -> impl Future<Output = Result<Flushed<Self::Row>>> + Send;
+}
+
+/// What SQL knows of a shard that was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The new epoch; never given before.
+    pub epoch: u64,
+    /// The last batch in effect.
+    pub batch: u64,
+    /// The batch log, in the order of the batches; empty unless asked for.
+    pub log: Vec<Logged>,
+}
+
+/// A batch that is in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Which one.
+    pub id: BatchId,
+    /// The cache keys of its changes.
+    pub keys: Vec<Bytes>,
+}
+
+/// A batch on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush<'a> {
+    /// The shard, and the epoch of the flusher.
+    pub at: &'a At,
+    /// Which batch.
+    pub batch: BatchId,
+    /// The cache keys of its changes, for the batch log.
+    pub keys: &'a [Bytes],
+    /// The server must end a stalled transaction sooner than that; `None` accepts any server.
+    pub within: Option<Duration>,
+    /// Batches older than this leave the log.
+    pub keep_log: Duration,
+}
+
+/// The answer to a flush.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flushed<R> {
+    /// Committed; one [`Stored`] per change.
+    Applied(Vec<Stored<R>>),
+    /// It was in effect before.
+    Already,
+    /// The shard was opened by somebody else since.
+    Superseded,
 }
 
 /// An open transaction. Dropped without [`commit`](Transaction::commit), it is rolled back.

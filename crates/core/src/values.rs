@@ -4,7 +4,11 @@ use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::cache::Bytes;
+use crate::change::Change;
 use crate::codec::{self, Row};
 use crate::entry::{Opened, Seal};
 use crate::error::Result;
@@ -44,11 +48,31 @@ impl<R: Row> Values<R> {
         Ok((self.seal.seal(key, Some(&payload))?, expiry::jittered(self.time_to_live, random)))
     }
 
+    /// The value entry of a change: of a row, or of there being none under a key.
+    ///
+    /// # Errors
+    /// As [`entry`](Values::entry).
+    pub fn change<K: Serialize>(&self, at: &[u8], change: &Change<K, R>) -> Result<Bytes> {
+        match change {
+            Change::Put(row) => self.entry(at, Some(row), 0).map(|(entry, _)| entry),
+            Change::Delete(key) => self.seal.seal_absent(at, &codec::encode(key)?),
+        }
+    }
+
+    /// The change of which a value entry was made, or `None` if it is damaged or of another schema or type.
+    #[must_use]
+    pub fn read_change<K: DeserializeOwned>(&self, at: &[u8], entry: &[u8]) -> Option<Change<K, R>> {
+        match self.seal.open(at, entry)? {
+            Opened::Absent(key) => codec::decode(key).map(Change::Delete),
+            Opened::Row(payload) => codec::decode(payload).map(Change::Put),
+        }
+    }
+
     /// What an entry says: a row, or that there is none. `None` is damage: another schema, type or key, or broken bytes.
     #[must_use]
     pub fn row(&self, key: &[u8], entry: &[u8]) -> Option<Option<R>> {
         match self.seal.open(key, entry)? {
-            Opened::Absent => Some(None),
+            Opened::Absent(_) => Some(None),
             Opened::Row(payload) => codec::decode(payload).map(Some),
         }
     }

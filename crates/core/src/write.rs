@@ -24,10 +24,10 @@ impl<S: Store> Namespace<S> {
     /// Ends by `deadline`.
     pub(crate) async fn run(&self, writes: Vec<At<S>>, deadline: Duration) -> Result<Vec<Written<S::Row>>> {
         let (keys, changes): (Vec<Bytes>, Vec<_>) = writes.into_iter().unzip();
-        match self.options.mode {
-            Mode::Strict => self.strict(keys, &changes, deadline).await,
-            Mode::Eventual => self.eventual(keys, &changes, deadline).await,
+        if self.options.mode == Mode::Strict {
+            return self.strict(keys, &changes, deadline).await;
         }
+        self.eventual(keys, &changes, deadline).await
     }
 
     async fn strict(

@@ -147,7 +147,7 @@ async fn prefixes_are_apart() {
 #[tokio::test]
 async fn a_namespace_has_one_mode() {
     let Some(redis) = connect("mode").await else { return };
-    let declaration = |mode| Declaration { namespace: "users".into(), mode, keep_barriers: true };
+    let declaration = |mode| Declaration { namespace: "users".into(), mode, no_eviction: true, persistence: false };
     redis.declare(&declaration("strict")).await.expect("recorded");
     redis.declare(&declaration("strict")).await.expect("the same again");
     let other = refused(redis.declare(&declaration("eventual")).await);
@@ -158,7 +158,10 @@ async fn a_namespace_has_one_mode() {
 #[tokio::test]
 async fn scan_finds_every_key_of_a_stem_and_no_other() {
     let Some(redis) = connect("scan").await else { return };
-    redis.declare(&Declaration { namespace: "users".into(), mode: "strict", keep_barriers: false }).await.expect("recorded");
+    redis
+        .declare(&Declaration { namespace: "users".into(), mode: "strict", no_eviction: false, persistence: false })
+        .await
+        .expect("recorded");
     let mut keys: Vec<_> = (0..1500).map(|n| key(n.to_string())).collect();
     keys.push(key("a*b?[c]\\"));
     let others = [b"user:x".to_vec(), b"users2:x".to_vec(), b"users:*".to_vec()];

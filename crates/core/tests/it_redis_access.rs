@@ -25,7 +25,10 @@ async fn a_minimal_user_can_do_everything_under_its_prefix_and_nothing_beside_it
 
     let redis = Redis::builder(login(&server, "app", "secret")).prefix("prod").connect().await.expect("let in");
     let k = key("1");
-    redis.declare(&Declaration { namespace: "users".into(), mode: "strict", keep_barriers: true }).await.expect("declared");
+    redis
+        .declare(&Declaration { namespace: "users".into(), mode: "strict", no_eviction: true, persistence: false })
+        .await
+        .expect("declared");
     for forgotten in [false, true] {
         if forgotten {
             tell(&mut raw, &["SCRIPT", "FLUSH"]).await.expect("flushed");

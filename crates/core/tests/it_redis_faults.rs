@@ -124,7 +124,10 @@ async fn a_dead_server_is_unavailable_and_its_successor_is_used() {
     let Some(mut server) = own() else { return };
     let redis = connect(&server).await;
     let k = key("1");
-    redis.declare(&Declaration { namespace: "users".into(), mode: "strict", keep_barriers: true }).await.expect("declared");
+    redis
+        .declare(&Declaration { namespace: "users".into(), mode: "strict", no_eviction: true, persistence: false })
+        .await
+        .expect("declared");
     write(&redis, &k, "x").await.expect("written");
     server.kill().expect("killed");
     for _ in 0..8 {
@@ -167,13 +170,13 @@ async fn a_demoted_master_is_left_and_used_again_when_promoted() {
 async fn an_eviction_policy_that_could_remove_barriers_is_refused_at_once_and_later() {
     let Some(server) = own() else { return };
     let mut raw = raw(&server.url()).await;
-    let strict = Declaration { namespace: "users".into(), mode: "strict", keep_barriers: true };
+    let strict = Declaration { namespace: "users".into(), mode: "strict", no_eviction: true, persistence: false };
     tell(&mut raw, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.expect("set");
     let redis = connect(&server).await;
     let error = refused(redis.declare(&strict).await);
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.to_string().contains("allkeys-lru") && error.to_string().contains("allow_evictable_barriers()"), "{error}");
-    redis.declare(&Declaration { keep_barriers: false, ..strict.clone() }).await.expect("accepted by name");
+    redis.declare(&Declaration { no_eviction: false, ..strict.clone() }).await.expect("accepted by name");
 
     tell(&mut raw, &["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]).await.expect("set");
     redis.declare(&strict).await.expect("keys without expiry stay");

@@ -24,6 +24,7 @@ impl<S: Store> WriteAroundBuilder<S> {
     }
 
     writeway_core::option_setters!();
+    writeway_core::look_aside_setters!();
 
     /// Checks the options and the servers, and records the namespace's mode beside its entries.
     ///

@@ -7,12 +7,21 @@
 //!          | 'B'  |           | flags (1) | { token (16) | deadline (8) } …    commit barriers
 //! ```
 //!
+//! and in write-back namespaces
+//!
+//! ```text
+//!          | 'C'  |           | inc (8) | a whole 'V' or 'L'                   of one incarnation of the shard
+//!          | 'D'  |           | schema (4) | version (16) | first (16) | a whole 'V'    accepted, not in SQL
+//! ```
+//!
 //! Numbers are big-endian; times are the cache server's, in milliseconds. What lacks the magic, or a value whose hash does not
 //! fit, is damage: a miss, overwritten by the next fill. The right magic with another kind or format belongs to another
 //! process (a newer release, another strategy): readers read SQL and do not fill, writers refuse.
 //!
 //! The hash covers schema, row type, cache key, flags and payload, so that bytes are only ever read as what they were stored for.
 
+pub mod held;
+pub mod shard;
 pub mod state;
 
 use xxhash_rust::xxh3::Xxh3;
@@ -29,6 +38,11 @@ pub const VALUE: u8 = b'V';
 pub const LEASE: u8 = b'L';
 /// Second byte of commit barriers.
 pub const BARRIER: u8 = b'B';
+
+/// Second byte of what is in SQL, in a write-back namespace.
+pub const CLEAN: u8 = b'C';
+/// Second byte of an accepted change.
+pub const DIRTY: u8 = b'D';
 
 /// Bytes before a value's payload.
 pub const VALUE_HEADER: usize = 12;
@@ -47,8 +61,8 @@ pub struct Seal {
 pub enum Opened<'a> {
     /// The row's payload.
     Row(&'a [u8]),
-    /// SQL had no such row.
-    Absent,
+    /// There is no such row; with what was sealed besides, usually nothing.
+    Absent(&'a [u8]),
 }
 
 impl Seal {
@@ -63,12 +77,22 @@ impl Seal {
     /// # Errors
     /// `Invalid` if the payload is longer than the namespace's `max_value_bytes`.
     pub fn seal(&self, key: &[u8], payload: Option<&[u8]>) -> Result<Vec<u8>> {
-        let body = payload.unwrap_or_default();
+        self.sealed(key, if payload.is_none() { ABSENT } else { 0 }, payload.unwrap_or_default())
+    }
+
+    /// As [`seal`](Seal::seal), that there is no row; the payload says of what.
+    ///
+    /// # Errors
+    /// As [`seal`](Seal::seal).
+    pub fn seal_absent(&self, key: &[u8], payload: &[u8]) -> Result<Vec<u8>> {
+        self.sealed(key, ABSENT, payload)
+    }
+
+    fn sealed(&self, key: &[u8], flags: u8, body: &[u8]) -> Result<Vec<u8>> {
         if body.len() > self.max_value_bytes {
             let max = self.max_value_bytes;
             return Err(Error::invalid(format!("a row encodes to more than max_value_bytes ({max})")));
         }
-        let flags = if payload.is_none() { ABSENT } else { 0 };
         let mut out = Vec::with_capacity(VALUE_HEADER + body.len());
         out.extend_from_slice(&[MAGIC, VALUE, FORMAT, flags]);
         out.extend_from_slice(&self.hash(key, flags, body).to_be_bytes());
@@ -85,7 +109,7 @@ impl Seal {
         if !known || hash != self.hash(key, flags, payload).to_be_bytes() {
             return None;
         }
-        Some(if flags == ABSENT { Opened::Absent } else { Opened::Row(payload) })
+        Some(if flags == ABSENT { Opened::Absent(payload) } else { Opened::Row(payload) })
     }
 
     fn hash(&self, key: &[u8], flags: u8, payload: &[u8]) -> u64 {
@@ -126,7 +150,7 @@ mod tests {
         assert_eq!(Seal::new::<u8>(3, 64).open(b"users:7", &entry), None, "another type");
         assert_eq!(Seal::new::<String>(3, 1).open(b"users:7", &entry), None, "oversized");
         let absent = seal().seal(b"users:7", None).expect("empty");
-        assert_eq!(seal().open(b"users:7", &absent), Some(Opened::Absent));
+        assert_eq!(seal().open(b"users:7", &absent), Some(Opened::Absent(b"")));
     }
 
     #[test]

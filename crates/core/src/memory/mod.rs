@@ -2,7 +2,10 @@
 //! contract as Redis and PostgreSQL; one contract suite runs on all.
 
 mod cache;
+mod fence;
+mod journal;
 mod store;
 
 pub use cache::MemoryCache;
+pub use journal::{MemoryJournal, stem_of};
 pub use store::{MemoryStore, MemoryTx};

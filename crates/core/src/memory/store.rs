@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
+use super::fence::Fences;
 use crate::change::{Change, Stored};
 use crate::codec::Row;
 use crate::error::Result;
@@ -21,11 +22,12 @@ static COMMITS: RwLock<()> = RwLock::new(());
 /// It behaves as a SQL table read at READ COMMITTED: a changed row is locked until the end of its transaction, other writers of
 /// it wait, readers see what is committed. Nothing survives the process.
 pub struct MemoryStore<K: Key, R: Row> {
-    table: Arc<Table<K, R>>,
+    pub(super) table: Arc<Table<K, R>>,
     key: fn(&R) -> K,
 }
 
-struct Table<K, R> {
+pub(super) struct Table<K, R> {
+    pub(super) fences: Mutex<Fences>,
     rows: Mutex<BTreeMap<K, R>>,
     locks: Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -41,7 +43,7 @@ impl<K: Key, R: Row> MemoryStore<K, R> {
     /// An empty table whose rows have this key.
     #[must_use]
     pub fn new(key: fn(&R) -> K) -> Self {
-        MemoryStore { table: Arc::new(Table { rows: Mutex::default(), locks: Mutex::default() }), key }
+        MemoryStore { table: Arc::new(Table { fences: Mutex::default(), rows: Mutex::default(), locks: Mutex::default() }), key }
     }
 
     /// The committed row, as SQL would return it: for assertions.
@@ -111,17 +113,23 @@ impl<K: Key, R: Row> Store for MemoryStore<K, R> {
     }
 }
 
-impl Transaction for MemoryTx {
-    async fn commit(self) -> Result<()> {
+impl MemoryTx {
+    pub(super) fn commit_now(self) {
         let _whole = COMMITS.write().unwrap_or_else(PoisonError::into_inner);
         self.writes.into_iter().for_each(|write| write());
+    }
+}
+
+impl Transaction for MemoryTx {
+    async fn commit(self) -> Result<()> {
+        self.commit_now();
         Ok(())
     }
 
     async fn rollback(self) {}
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Only a user's Clone or Ord can panic under these locks, before anything is changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -37,7 +37,7 @@ impl Declared {
         if known.is_empty() {
             return Ok(());
         }
-        for declaration in known.iter().filter(|d| d.keep_barriers) {
+        for declaration in known.iter().filter(|d| d.no_eviction) {
             about.check_policy().map_err(|e| e.during("declare", &declaration.namespace.as_str().into()))?;
         }
         let found = ask(connection, &self.look(&known)).await.map_err(to_error)?;
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn another_mode_is_refused_by_name() {
-        let strict = Declaration { namespace: "users".into(), mode: "strict", keep_barriers: true };
+        let strict = Declaration { namespace: "users".into(), mode: "strict", no_eviction: true, persistence: false };
         let recorded = |text: &str| is_recorded(&strict, Value::BulkString(text.into()));
         assert_eq!(recorded("strict").ok(), Some(true));
         assert_eq!(is_recorded(&strict, Value::Nil).ok(), Some(false));

@@ -76,7 +76,7 @@ impl Redis {
         let remembered = self.shared.connector.declared();
         let one = std::slice::from_ref(declaration);
         let deadline = self.deadline();
-        if declaration.keep_barriers {
+        if declaration.no_eviction {
             let question = |_: &_| {
                 let mut pipeline = redis::pipe();
                 pipeline.cmd("INFO").arg("memory");

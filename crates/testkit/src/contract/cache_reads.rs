@@ -194,7 +194,7 @@ async fn scan_and_remove(s: &CacheSubject) -> Verdict {
 async fn declare(s: &CacheSubject) -> Verdict {
     let of = |n: u32, mode| {
         let namespace = format!("{}-declared-{n}", s.name);
-        Declaration { namespace, mode, keep_barriers: false }
+        Declaration { namespace, mode, no_eviction: false, persistence: false }
     };
     ok("the first declaration", s.cache.declare(&of(1, "strict")).await)?;
     ok("the same again", s.cache.declare(&of(1, "strict")).await)?;

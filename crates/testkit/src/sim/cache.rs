@@ -124,10 +124,10 @@ fn keys_text<'k>(keys: impl IntoIterator<Item = &'k Bytes>) -> String {
 impl Entries for Cache {
     fn declare<'a>(&'a self, declaration: &'a Declaration) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let Declaration { namespace, mode, keep_barriers } = declaration.clone();
+            let Declaration { namespace, mode, no_eviction, .. } = declaration.clone();
             let what = || format!("cache declare {} {}", declaration.namespace, declaration.mode);
             let declared = self.call(what, WRITES, self.limit(), move |state, _| {
-                if keep_barriers && state.evicts_barriers {
+                if no_eviction && state.evicts_barriers {
                     return Err(Error::invalid("the cache may evict commit barriers"));
                 }
                 let recorded = *state.modes.entry(namespace).or_insert(mode);
@@ -173,7 +173,7 @@ impl Entries for Cache {
             self.hit(leases.iter().any(|lease| matches!(lease, Lease::Hit(_))));
             self.answered(|| {
                 let text = |lease: &Lease| match lease {
-                    Lease::Hit(entry) => entry_text(entry),
+                    Lease::Hit(entry) | Lease::Dirty(entry) => entry_text(entry),
                     Lease::Granted(id) => format!("granted {}", id_text(*id)),
                     Lease::Busy => "busy".to_owned(),
                     Lease::Bypass => "bypass".to_owned(),

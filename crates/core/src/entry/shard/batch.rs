@@ -1,0 +1,132 @@
+//! The open batch: freezing, acknowledging, setting aside.
+
+use super::{Dead, Frozen, Open, ShardState};
+use crate::cache::Bytes;
+use crate::entry::held::{Dirty, Held};
+use crate::entry::state::{Slot, State};
+use crate::error::{Error, Result};
+use crate::journal::{Ack, BatchId, Claimed, Freeze, Identity, Item, PAGE};
+
+/// A claim looks at so many dirty keys for some that it can read.
+pub(super) const SCAN: usize = 1_000;
+
+impl ShardState {
+    /// `Journal::claim`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn claim(&mut self, identity: &Identity, epoch: u64, from: u64, freeze: Freeze, now: u64) -> Result<Option<Claimed>> {
+        let meta = self.led(identity, epoch)?;
+        let open = match meta.open {
+            Some(open) => open,
+            None if from > 0 => return Ok(None),
+            // The number is taken once something is due.
+            None => Open { id: BatchId { epoch, batch: meta.batch + 1 }, ..Open::default() },
+        };
+        let Some(open) = self.freeze(open, freeze, now) else { return Ok(None) };
+        let items = self.order.range(from..).take(PAGE).filter_map(|(_, key)| {
+            let Dirty { version, schema, value, .. } = &self.frozen.get(key)?.change;
+            Some(Item { key: key.clone(), version: *version, schema: *schema, value: value.clone() })
+        });
+        Ok(Some(Claimed { id: open.id, items: items.collect(), whole: open.whole && from + PAGE as u64 >= open.count }))
+    }
+
+    /// Adds one page of due changes to a batch that is not whole.
+    fn freeze(&mut self, mut open: Open, freeze: Freeze, now: u64) -> Option<Open> {
+        if open.whole {
+            return Some(open);
+        }
+        let longest = u64::try_from(freeze.waited.as_millis()).unwrap_or(u64::MAX);
+        let due = self.queue.iter().take_while(|(since, _)| now.saturating_sub(*since) >= longest).take(SCAN);
+        let mut keys = Vec::new();
+        let mut bytes = open.bytes;
+        for (_, key) in due {
+            let full = open.count + keys.len() as u64 >= freeze.max_keys || bytes >= freeze.max_bytes;
+            if full || keys.len() == PAGE {
+                break;
+            }
+            match self.entries.get(key) {
+                Some(Held::Dirty(dirty)) if dirty.schema != freeze.schema => {}
+                Some(Held::Dirty(dirty)) => {
+                    bytes += dirty.value.len() as u64;
+                    keys.push(key.clone());
+                }
+                // Not ours to lose: an entry that somebody removed leaves nothing to flush.
+                _ => keys.push(key.clone()),
+            }
+        }
+        open.whole = keys.len() < PAGE || open.count + keys.len() as u64 >= freeze.max_keys || bytes >= freeze.max_bytes;
+        for key in keys {
+            let since = self.undirty(&key).unwrap_or(now);
+            let Some(Held::Dirty(change)) = self.entries.get(&key).cloned() else { continue };
+            open.bytes += change.value.len() as u64;
+            self.order.insert(open.count, key.clone());
+            self.frozen.insert(key, Frozen { at: open.count, since, change });
+            open.count += 1;
+        }
+        let meta = self.meta.as_mut()?;
+        let before = meta.open.map_or(0, |open| open.bytes);
+        meta.dirty_bytes = if self.dirty.is_empty() { 0 } else { meta.dirty_bytes.saturating_sub(open.bytes - before) };
+        if self.frozen.is_empty() {
+            return None;
+        }
+        meta.batch = meta.batch.max(open.id.batch);
+        meta.open = Some(open);
+        Some(open)
+    }
+
+    /// `Journal::acknowledge`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn acknowledge(&mut self, identity: &Identity, epoch: u64, batch: BatchId, acks: &[Ack], now: u64) -> Result<u64> {
+        if self.led(identity, epoch)?.open.map(|open| open.id) != Some(batch) {
+            return Ok(0);
+        }
+        let inc = self.ready(identity)?.inc;
+        for Ack { key, clean } in acks {
+            let Some(frozen) = self.thaw(key) else { continue };
+            let clean = clean.as_ref().map(|(entry, ttl)| {
+                let expires = now + u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX >> 1);
+                Held::Clean { inc, slot: Slot { state: State::Value(entry.clone()), expires: Some(expires) } }
+            });
+            self.settle(key, &frozen, clean);
+        }
+        Ok(self.frozen.len() as u64)
+    }
+
+    /// `Journal::park`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn park(&mut self, identity: &Identity, epoch: u64, batch: BatchId, keys: &[Bytes], cause: &str) -> Result<u64> {
+        if self.led(identity, epoch)?.open.map(|open| open.id) != Some(batch) {
+            return Ok(0);
+        }
+        for key in keys {
+            let Some(frozen) = self.thaw(key) else { continue };
+            self.settle(key, &frozen, None);
+            self.dead.insert(key.clone(), Dead { change: frozen.change, cause: cause.to_owned() });
+        }
+        Ok(self.frozen.len() as u64)
+    }
+
+    /// The frozen change is no longer on its way: its own entry becomes clean, a newer one stays, and whatever is being filled
+    /// was read before.
+    pub(super) fn settle(&mut self, key: &Bytes, frozen: &Frozen, clean: Option<Held>) {
+        match self.entries.get(key) {
+            Some(Held::Dirty(dirty)) if dirty.version == frozen.change.version => match clean {
+                Some(clean) => drop(self.entries.insert(key.clone(), clean)),
+                None => drop(self.entries.remove(key)),
+            },
+            Some(Held::Clean { .. }) => drop(self.entries.remove(key)),
+            Some(Held::Dirty(_) | Held::Foreign(_)) | None => {}
+        }
+    }
+
+    /// The shard as it recovers on this server, for a flusher of this epoch.
+    pub(super) fn recovering(&mut self, identity: &Identity, epoch: u64) -> Result<&mut super::Meta> {
+        let recovers = |meta: &&mut super::Meta| meta.recovering.as_ref() == Some(identity) && meta.epoch == epoch;
+        self.meta.as_mut().filter(recovers).ok_or_else(Error::fenced)
+    }
+}

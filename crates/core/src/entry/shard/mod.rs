@@ -1,0 +1,338 @@
+//! One shard of a write-back namespace, as pure functions of (state, arguments, time): the one definition of the journal.
+//!
+//! The in-process journal is a map of these, the explorer's is the same behind simulated calls, and the Lua scripts are its
+//! second form, held to it by a differential property test.
+//!
+//! **Invariants.** While the shard is ready (installed on the server that is asked, and not recovering):
+//! * a key with an accepted change that is not known to be in SQL holds `Dirty` with its last version, and is in the dirty set,
+//!   in the open batch, or in both;
+//! * the dirty set names no change that is in a batch: a key leaves it when it is frozen, never when it is acknowledged;
+//! * the open batch holds copies, and is named by the epoch and number under which it was frozen, for as long as it is open;
+//! * `Clean` of the current incarnation is what SQL holds, under the rules of look-aside: a fill only into its own lease, and an
+//!   accept or an acknowledge breaks the lease.
+//!
+//! [`batch`]: freezing, acknowledging, setting aside. [`recovery`]: taking over, and comparing a restored server with SQL.
+
+mod batch;
+mod recovery;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cache::{Bytes, Id, Lease, Lookup};
+use crate::entry::held::{Dirty, Held};
+use crate::error::{Error, Result};
+use crate::journal::{Accept, Accepted, BatchId, Bound, Bounds, DeadLetter, Identity, PAGE, Settled, Status, Version};
+
+/// A shard. Keys are whole cache keys; times are the server's, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardState {
+    /// Nothing before the first install.
+    pub meta: Option<Meta>,
+    /// What lies under the keys.
+    pub entries: BTreeMap<Bytes, Held>,
+    /// The dirty set: changed keys that are in no batch, since when.
+    pub dirty: BTreeMap<Bytes, u64>,
+    /// The same, oldest first.
+    queue: BTreeSet<(u64, Bytes)>,
+    /// The open batch, by position.
+    order: BTreeMap<u64, Bytes>,
+    /// The open batch, by key.
+    pub frozen: BTreeMap<Bytes, Frozen>,
+    /// Changes that were set aside.
+    pub dead: BTreeMap<Bytes, Dead>,
+    leader: Option<(Id, u64)>,
+}
+
+/// What a shard knows of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Of the server on which it was installed.
+    pub identity: Identity,
+    /// It is being compared with SQL, to be installed on this server.
+    pub recovering: Option<Identity>,
+    /// Of the last open.
+    pub epoch: u64,
+    /// The incarnation: the epoch in which it was installed on a server that it did not know.
+    pub inc: u64,
+    /// The last batch.
+    pub batch: u64,
+    /// The last change.
+    pub seq: u64,
+    /// Bytes of the dirty changes' values.
+    pub dirty_bytes: u64,
+    /// The open batch.
+    pub open: Option<Open>,
+}
+
+/// The open batch as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Open {
+    /// Its name.
+    pub id: BatchId,
+    /// How many changes were frozen into it.
+    pub count: u64,
+    /// No more are.
+    pub whole: bool,
+    /// Bytes of the values that it still holds.
+    pub bytes: u64,
+}
+
+/// A frozen change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// Its position in the batch.
+    pub at: u64,
+    /// Since when it was dirty.
+    pub since: u64,
+    /// A copy: a later put must not slip in.
+    pub change: Dirty,
+}
+
+/// A change that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead {
+    /// A copy.
+    pub change: Dirty,
+    /// Why.
+    pub cause: String,
+}
+
+impl ShardState {
+    /// The shard as installed on this server.
+    fn ready(&self, identity: &Identity) -> Result<&Meta> {
+        let ready = |meta: &&Meta| meta.identity == *identity && meta.recovering.is_none();
+        self.meta.as_ref().filter(ready).ok_or_else(Error::fenced)
+    }
+
+    /// The same, for a flusher of this epoch.
+    fn led(&mut self, identity: &Identity, epoch: u64) -> Result<&mut Meta> {
+        self.ready(identity)?;
+        self.meta.as_mut().filter(|meta| meta.epoch == epoch).ok_or_else(Error::fenced)
+    }
+
+    /// What lies under a key, expired or not.
+    fn step<T>(&mut self, key: &Bytes, now: u64, step: impl FnOnce(&mut Option<Held>) -> T) -> T {
+        let mut held = self.entries.remove(key);
+        Held::expire(&mut held, now);
+        let answer = step(&mut held);
+        if let Some(held) = held {
+            self.entries.insert(key.clone(), held);
+        }
+        answer
+    }
+
+    /// `Journal::status`
+    #[must_use]
+    pub fn status(&self, identity: &Identity, now: u64) -> Status {
+        let meta = self.meta.clone().unwrap_or_default();
+        let since = self.queue.first().map(|(since, _)| *since);
+        Status {
+            identity: identity.clone(),
+            installed: self.ready(identity).is_ok(),
+            epoch: meta.epoch,
+            dirty: self.dirty.len() as u64,
+            dirty_bytes: meta.dirty_bytes,
+            oldest: since.map(|since| std::time::Duration::from_millis(now.saturating_sub(since))),
+            open: self.frozen.len() as u64,
+            open_bytes: meta.open.map_or(0, |open| open.bytes),
+            dead: self.dead.len() as u64,
+            version: Version { epoch: meta.epoch, seq: meta.seq },
+        }
+    }
+
+    /// `Entries::get`, of one key.
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn get(&mut self, identity: &Identity, key: &Bytes, now: u64) -> Result<Lookup> {
+        let inc = self.ready(identity)?.inc;
+        Ok(self.step(key, now, |held| Held::get(held.as_ref(), inc)))
+    }
+
+    /// `Entries::lease`, of one key.
+    ///
+    /// # Errors
+    /// `Fenced`
+    #[expect(clippy::too_many_arguments, reason = "one step of one key, with its times")]
+    pub fn lease(
+        &mut self,
+        identity: &Identity,
+        key: &Bytes,
+        id: Id,
+        discard: bool,
+        now: u64,
+        owner_for: u64,
+        keep_for: u64,
+    ) -> Result<Lease> {
+        let inc = self.ready(identity)?.inc;
+        Ok(self.step(key, now, |held| Held::lease(held, inc, id, discard, now, owner_for, keep_for)))
+    }
+
+    /// `Entries::fill`, of one key.
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn fill(&mut self, identity: &Identity, key: &Bytes, lease: Id, entry: &[u8], ttl: u64, now: u64) -> Result<()> {
+        let inc = self.ready(identity)?.inc;
+        self.step(key, now, |held| Held::fill(held, inc, lease, entry, ttl, now));
+        Ok(())
+    }
+
+    /// `Entries::invalidate`, of one key. Needs no install: it removes nothing that SQL lacks.
+    pub fn invalidate(&mut self, key: &Bytes, now: u64) -> bool {
+        self.step(key, now, Held::invalidate)
+    }
+
+    /// `Journal::accept`. `not_after` and `now` are the server's clock.
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn accept(
+        &mut self,
+        identity: &Identity,
+        changes: &[Accept],
+        bounds: Bounds,
+        not_after: u64,
+        now: u64,
+    ) -> Result<Accepted> {
+        self.ready(identity)?;
+        if now > not_after {
+            return Ok(Accepted::Late);
+        }
+        if changes.iter().any(|change| matches!(self.entries.get(&change.key), Some(Held::Foreign(_)))) {
+            return Ok(Accepted::Foreign);
+        }
+        if let Some(bound) = self.passed(changes, bounds, now) {
+            return Ok(Accepted::Full(bound));
+        }
+        let Some(mut meta) = self.meta.take() else { return Err(Error::fenced()) };
+        let mut versions = Vec::with_capacity(changes.len());
+        for Accept { key, schema, value } in changes {
+            meta.seq += 1;
+            let version = Version { epoch: meta.epoch, seq: meta.seq };
+            versions.push(version);
+            let first = self.coalesced(key).map_or(version, |dirty| dirty.first);
+            meta.dirty_bytes = (meta.dirty_bytes + value.len() as u64).saturating_sub(self.coalesced_bytes(key));
+            let change = Dirty { schema: *schema, version, first, value: value.clone() };
+            self.entries.insert(key.clone(), Held::Dirty(change));
+            if !self.dirty.contains_key(key) {
+                self.dirty.insert(key.clone(), now);
+                self.queue.insert((now, key.clone()));
+            }
+        }
+        let (inc, dirty_bytes) = (meta.inc, meta.dirty_bytes);
+        self.meta = Some(meta);
+        Ok(Accepted::As { versions, inc, dirty: self.dirty.len() as u64, dirty_bytes })
+    }
+
+    /// The change of a key that is in the dirty set.
+    fn coalesced(&self, key: &Bytes) -> Option<&Dirty> {
+        match self.entries.get(key) {
+            Some(Held::Dirty(dirty)) if self.dirty.contains_key(key) => Some(dirty),
+            _ => None,
+        }
+    }
+
+    fn coalesced_bytes(&self, key: &Bytes) -> u64 {
+        self.coalesced(key).map_or(0, |dirty| dirty.value.len() as u64)
+    }
+
+    fn passed(&self, changes: &[Accept], bounds: Bounds, now: u64) -> Option<Bound> {
+        let meta = self.meta.as_ref()?;
+        let oldest = self.queue.first().map(|(since, _)| *since);
+        let frozen = self.order.first_key_value().and_then(|(_, key)| self.frozen.get(key)).map(|frozen| frozen.since);
+        let waited = oldest.into_iter().chain(frozen).min().map_or(0, |since| now.saturating_sub(since));
+        if u128::from(waited) > bounds.age.as_millis() {
+            return Some(Bound::Age);
+        }
+        let new = changes.iter().filter(|change| !self.dirty.contains_key(&change.key)).count() as u64;
+        if new > 0 && (self.dirty.len() + self.frozen.len()) as u64 + new > bounds.keys {
+            return Some(Bound::Keys);
+        }
+        let before: u64 = changes.iter().map(|change| self.coalesced_bytes(&change.key)).sum();
+        let after: u64 = changes.iter().map(|change| change.value.len() as u64).sum();
+        let held = meta.dirty_bytes + meta.open.map_or(0, |open| open.bytes);
+        (after > before && held + after - before > bounds.bytes).then_some(Bound::Bytes)
+    }
+
+    /// `Journal::settled`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn settled(&self, identity: &Identity, inc: u64, changes: &[(Bytes, Version)]) -> Result<Vec<Settled>> {
+        let now_inc = self.ready(identity)?.inc;
+        let within = |change: &Dirty, version: Version| (change.first..=change.version).contains(&version);
+        let settled = |(key, version): &(Bytes, Version)| {
+            let frozen = self.frozen.get(key).is_some_and(|frozen| within(&frozen.change, *version));
+            if frozen || self.coalesced(key).is_some_and(|dirty| dirty.first <= *version) {
+                Settled::Pending
+            } else if self.dead.get(key).is_some_and(|dead| within(&dead.change, *version)) {
+                Settled::Dead
+            } else if inc == now_inc {
+                Settled::Durable
+            } else {
+                Settled::Unknown
+            }
+        };
+        Ok(changes.iter().map(settled).collect())
+    }
+
+    /// Keeps at most about `max` keys besides those that hold accepted changes: drops one that may be dropped.
+    pub fn make_room(&mut self, max: usize, near: &Bytes) {
+        if self.entries.len() < max + self.dirty.len() + self.frozen.len() {
+            return;
+        }
+        let (after, before) = (self.entries.range::<Bytes, _>(near..), self.entries.range::<Bytes, _>(..near));
+        let victim = after.chain(before).find(|(_, held)| matches!(held, Held::Clean { .. })).map(|(key, _)| key.clone());
+        if let Some(victim) = victim {
+            self.entries.remove(&victim);
+        }
+    }
+
+    /// `Journal::lead`, for `hold` milliseconds.
+    pub fn lead(&mut self, holder: Id, hold: u64, now: u64) -> bool {
+        if self.leader.is_some_and(|(other, until)| other != holder && until > now) {
+            return false;
+        }
+        self.leader = (hold > 0).then_some((holder, now + hold));
+        true
+    }
+
+    /// `Journal::dead_letters`
+    #[must_use]
+    pub fn dead_letters(&self, after: Option<&Bytes>) -> Vec<DeadLetter> {
+        let later = self.dead.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
+        let letter = |(key, dead): (&Bytes, &Dead)| DeadLetter {
+            key: key.clone(),
+            version: dead.change.version,
+            cause: dead.cause.clone(),
+            value: dead.change.value.clone(),
+        };
+        later.take(PAGE).map(letter).collect()
+    }
+
+    /// Takes a key out of the dirty set.
+    fn undirty(&mut self, key: &Bytes) -> Option<u64> {
+        let since = self.dirty.remove(key)?;
+        self.queue.remove(&(since, key.clone()));
+        Some(since)
+    }
+
+    /// Takes a change out of the open batch, which ends with its last one. Says how many are left.
+    fn thaw(&mut self, key: &Bytes) -> Option<Frozen> {
+        let frozen = self.frozen.remove(key)?;
+        self.order.remove(&frozen.at);
+        let ended = self.frozen.is_empty();
+        if let Some(meta) = &mut self.meta {
+            meta.open = meta
+                .open
+                .filter(|_| !ended)
+                .map(|open| Open { bytes: open.bytes.saturating_sub(frozen.change.value.len() as u64), ..open });
+        }
+        Some(frozen)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

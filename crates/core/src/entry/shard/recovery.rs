@@ -1,0 +1,102 @@
+//! Taking a shard into a new epoch, and comparing what a restarted or restored server holds with what SQL knows.
+
+use super::{Dead, Meta, ShardState};
+use crate::cache::Bytes;
+use crate::entry::held::Held;
+use crate::error::Result;
+use crate::journal::{BatchId, Found, Identity, Install, Installed, PAGE, Release};
+
+impl ShardState {
+    /// `Journal::install`. On the server that it knows, the shard goes on in the new epoch: an open batch stays as it is, and
+    /// whoever flushes it hears from the fence whether it is in effect. On another, it recovers until [`resume`](Self::resume).
+    pub fn install(&mut self, identity: &Identity, install: &Install) -> Installed {
+        let meta = self.meta.get_or_insert_default();
+        if *identity != install.identity || install.epoch <= meta.epoch {
+            return Installed::Refused;
+        }
+        meta.epoch = install.epoch;
+        if meta.identity == *identity && meta.recovering.is_none() {
+            meta.batch = meta.batch.max(install.batch);
+            return Installed::Ready;
+        }
+        meta.recovering = Some(identity.clone());
+        let (batch, open) = (meta.batch, meta.open.map(|open| open.id));
+        Installed::Recover(Found { batch, open, dirty: self.dirty.len() as u64 })
+    }
+
+    /// `Journal::dirty`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn dirty_keys(&mut self, identity: &Identity, epoch: u64, from: u64) -> Result<Vec<Bytes>> {
+        self.recovering(identity, epoch)?;
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        Ok(self.queue.iter().skip(from).take(PAGE).map(|(_, key)| key.clone()).collect())
+    }
+
+    /// `Journal::supersede`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn supersede(&mut self, identity: &Identity, epoch: u64, keys: &[Bytes], cause: Option<&str>) -> Result<()> {
+        self.recovering(identity, epoch)?;
+        for key in keys {
+            if self.undirty(key).is_none() {
+                continue;
+            }
+            if let Some(Held::Dirty(change)) = self.entries.get(key).cloned() {
+                self.entries.remove(key);
+                if let Some(meta) = &mut self.meta {
+                    meta.dirty_bytes = meta.dirty_bytes.saturating_sub(change.value.len() as u64);
+                }
+                if let Some(cause) = cause {
+                    self.dead.insert(key.clone(), Dead { change, cause: cause.to_owned() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `Journal::release`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn release(&mut self, identity: &Identity, epoch: u64, batch: BatchId, how: Release) -> Result<u64> {
+        if self.recovering(identity, epoch)?.open.map(|open| open.id) != Some(batch) {
+            return Ok(0);
+        }
+        let page: Vec<Bytes> = self.order.values().take(PAGE).cloned().collect();
+        for key in &page {
+            let Some(frozen) = self.thaw(key) else { continue };
+            match how {
+                Release::Drop => self.settle(key, &frozen, None),
+                Release::Dissolve if self.dirty.contains_key(key) => {
+                    // The newer change stands for both.
+                    if let Some(Held::Dirty(newer)) = self.entries.get_mut(key) {
+                        newer.first = frozen.change.first;
+                    }
+                }
+                Release::Dissolve => {
+                    if let Some(meta) = &mut self.meta {
+                        meta.dirty_bytes += frozen.change.value.len() as u64;
+                    }
+                    self.entries.insert(key.clone(), Held::Dirty(frozen.change));
+                    self.dirty.insert(key.clone(), frozen.since);
+                    self.queue.insert((frozen.since, key.clone()));
+                }
+            }
+        }
+        Ok(self.frozen.len() as u64)
+    }
+
+    /// `Journal::resume`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn resume(&mut self, identity: &Identity, install: &Install) -> Result<()> {
+        let meta = self.recovering(identity, install.epoch)?;
+        let batch = meta.batch.max(install.batch);
+        *meta = Meta { identity: identity.clone(), recovering: None, inc: install.epoch, batch, ..meta.clone() };
+        Ok(())
+    }
+}

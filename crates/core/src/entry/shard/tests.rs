@@ -1,0 +1,219 @@
+use std::time::Duration;
+
+use super::*;
+use crate::entry::state::Slot;
+use crate::error::Kind;
+use crate::journal::{Ack, Freeze, Install, Installed, Release};
+
+const ALL: Freeze = Freeze { schema: 0, waited: Duration::ZERO, max_keys: 1_000, max_bytes: 1 << 20 };
+const WIDE: Bounds = Bounds { keys: 1_000, bytes: 1 << 20, age: Duration::from_secs(60) };
+
+fn server(name: &str) -> Identity {
+    Identity(name.into())
+}
+
+fn key(name: &str) -> Bytes {
+    name.into()
+}
+
+fn change(name: &str, value: &str) -> Accept {
+    Accept { key: key(name), schema: 0, value: value.into() }
+}
+
+fn install(on: &str, epoch: u64, batch: u64) -> Install {
+    Install { identity: server(on), epoch, batch }
+}
+
+/// Installed on server `a` in epoch 1.
+fn shard() -> ShardState {
+    let mut shard = ShardState::default();
+    assert!(matches!(shard.install(&server("a"), &install("a", 1, 0)), Installed::Recover(found) if found == Default::default()));
+    shard.resume(&server("a"), &install("a", 1, 0)).expect("it recovers");
+    shard
+}
+
+fn put(shard: &mut ShardState, name: &str, value: &str, now: u64) -> Version {
+    match shard.accept(&server("a"), &[change(name, value)], WIDE, u64::MAX, now) {
+        Ok(Accepted::As { versions, .. }) => versions[0],
+        other => panic!("{other:?}"),
+    }
+}
+
+fn claim(shard: &mut ShardState, epoch: u64) -> Option<crate::journal::Claimed> {
+    shard.claim(&server("a"), epoch, 0, ALL, 0).expect("led")
+}
+
+fn ack(shard: &mut ShardState, epoch: u64, batch: BatchId, keys: &[&str]) -> u64 {
+    let acks: Vec<Ack> = keys.iter().map(|name| Ack { key: key(name), clean: None }).collect();
+    shard.acknowledge(&server("a"), epoch, batch, &acks, 0).expect("led")
+}
+
+fn settled(shard: &ShardState, name: &str, version: Version) -> Settled {
+    shard.settled(&server("a"), 1, &[(key(name), version)]).expect("installed")[0]
+}
+
+#[test]
+fn a_put_is_dirty_then_frozen_then_clean() {
+    let mut shard = shard();
+    let first = put(&mut shard, "k", "1", 5);
+    assert_eq!(shard.get(&server("a"), &key("k"), 5).expect("installed"), Lookup::Dirty(b"1".to_vec()));
+    let batch = claim(&mut shard, 1).expect("due");
+    assert_eq!((batch.id, batch.items.len(), batch.whole), (BatchId { epoch: 1, batch: 1 }, 1, true));
+    let second = put(&mut shard, "k", "2", 6);
+    assert_eq!(batch.items[0].value, b"1", "a copy");
+    assert_eq!(claim(&mut shard, 1).expect("open").items, batch.items, "the open batch stays as it is");
+    assert_eq!((settled(&shard, "k", first), settled(&shard, "k", second)), (Settled::Pending, Settled::Pending));
+    assert_eq!(ack(&mut shard, 1, batch.id, &["k"]), 0);
+    assert_eq!((settled(&shard, "k", first), settled(&shard, "k", second)), (Settled::Durable, Settled::Pending));
+    assert_eq!(shard.get(&server("a"), &key("k"), 6).expect("installed"), Lookup::Dirty(b"2".to_vec()), "newer than the batch");
+    let batch = claim(&mut shard, 1).expect("due");
+    let entry = crate::entry::Seal::new::<u8>(0, 64).seal(b"k", Some(b"2")).expect("short");
+    let acks = [Ack { key: key("k"), clean: Some((entry.clone(), Duration::from_secs(1))) }];
+    shard.acknowledge(&server("a"), 1, batch.id, &acks, 0).expect("led");
+    assert_eq!(shard.get(&server("a"), &key("k"), 999).expect("installed"), Lookup::Hit(entry));
+    assert_eq!(shard.get(&server("a"), &key("k"), 1_000).expect("installed"), Lookup::Miss);
+    let status = shard.status(&server("a"), 0);
+    assert_eq!((status.dirty, status.dirty_bytes, status.open, status.open_bytes), (0, 0, 0, 0));
+}
+
+#[test]
+fn a_key_written_without_pause_settles() {
+    let mut shard = shard();
+    let first = put(&mut shard, "k", "1", 0);
+    let batch = claim(&mut shard, 1).expect("due");
+    put(&mut shard, "k", "2", 0);
+    ack(&mut shard, 1, batch.id, &["k"]);
+    assert_eq!(settled(&shard, "k", first), Settled::Durable, "although the key is dirty");
+}
+
+#[test]
+fn bounds_hold_for_the_dirty_set_and_the_open_batch_together() {
+    let mut shard = shard();
+    let tight = Bounds { keys: 2, bytes: 5, age: Duration::from_millis(10) };
+    let accept = |shard: &mut ShardState, name: &str, value: &str, now| {
+        shard.accept(&server("a"), &[change(name, value)], tight, 100, now).expect("installed")
+    };
+    assert!(matches!(accept(&mut shard, "a", "1", 0), Accepted::As { dirty: 1, dirty_bytes: 1, .. }));
+    claim(&mut shard, 1);
+    assert!(matches!(accept(&mut shard, "b", "22", 0), Accepted::As { .. }));
+    assert_eq!(accept(&mut shard, "c", "3", 0), Accepted::Full(Bound::Keys));
+    assert!(matches!(accept(&mut shard, "b", "2222", 0), Accepted::As { .. }), "coalesced");
+    assert_eq!(accept(&mut shard, "b", "22222", 0), Accepted::Full(Bound::Bytes));
+    assert!(matches!(accept(&mut shard, "b", "2", 10), Accepted::As { .. }));
+    assert_eq!(accept(&mut shard, "b", "2", 11), Accepted::Full(Bound::Age));
+    assert_eq!(accept(&mut shard, "b", "2", 101), Accepted::Late);
+}
+
+#[test]
+fn another_epoch_and_another_server_are_fenced() {
+    let mut shard = shard();
+    put(&mut shard, "k", "1", 0);
+    let batch = claim(&mut shard, 1).expect("due");
+    assert_eq!(shard.install(&server("a"), &install("a", 1, 0)), Installed::Refused, "not newer");
+    assert_eq!(shard.install(&server("a"), &install("a", 2, 0)), Installed::Ready);
+    let fenced = |kind: Result<()>| kind.expect_err("fenced").kind() == Kind::Fenced;
+    assert!(fenced(shard.claim(&server("a"), 1, 0, ALL, 0).map(drop)));
+    assert!(fenced(shard.acknowledge(&server("a"), 1, batch.id, &[], 0).map(drop)));
+    assert!(fenced(shard.get(&server("b"), &key("k"), 0).map(drop)));
+    assert!(fenced(shard.accept(&server("b"), &[change("k", "2")], WIDE, 9, 0).map(drop)));
+    let again = claim(&mut shard, 2).expect("open");
+    assert_eq!((again.id, &again.items), (batch.id, &batch.items), "the same batch, the same number");
+    let other = BatchId { epoch: 2, batch: 1 };
+    assert_eq!(ack(&mut shard, 2, other, &["k"]), 0, "another batch");
+    assert_eq!(shard.frozen.len(), 1);
+}
+
+#[test]
+fn a_restored_server_is_compared_with_the_log() {
+    for how in [Release::Drop, Release::Dissolve] {
+        let mut shard = shard();
+        let first = put(&mut shard, "a", "1", 0);
+        put(&mut shard, "b", "1", 0);
+        let batch = claim(&mut shard, 1).expect("due");
+        put(&mut shard, "b", "2", 0);
+        put(&mut shard, "c", "1", 0);
+        let then = install("b", 2, 7);
+        let Installed::Recover(found) = shard.install(&server("b"), &then) else { panic!("another server") };
+        assert_eq!((found.batch, found.open, found.dirty), (1, Some(batch.id), 2));
+        assert!(shard.get(&server("b"), &key("a"), 0).is_err(), "nothing is read meanwhile");
+        assert_eq!(shard.release(&server("b"), 2, batch.id, how).expect("recovering"), 0);
+        assert_eq!(shard.dirty_keys(&server("b"), 2, 0).expect("recovering").contains(&key("a")), how == Release::Dissolve);
+        shard.supersede(&server("b"), 2, &[key("c")], Some("ambiguous")).expect("recovering");
+        shard.resume(&server("b"), &then).expect("recovering");
+        let meta = shard.meta.clone().expect("installed");
+        assert_eq!((meta.batch, meta.inc, meta.epoch, &meta.identity), (7, 2, 2, &server("b")));
+        assert_eq!(shard.dead_letters(None).len(), 1);
+        assert_eq!(shard.get(&server("b"), &key("b"), 0).expect("installed"), Lookup::Dirty(b"2".to_vec()));
+        let of = |name: &str| shard.settled(&server("b"), 1, &[(key(name), first)]).expect("installed")[0];
+        let expected = if how == Release::Drop { Settled::Unknown } else { Settled::Pending };
+        assert_eq!(of("a"), expected);
+    }
+}
+
+#[test]
+fn what_is_clean_in_another_incarnation_is_a_miss_and_cannot_be_filled() {
+    let mut shard = shard();
+    let id = Id([1; 16]);
+    shard.lease(&server("a"), &key("k"), id, false, 0, 10, 100).expect("installed");
+    let then = install("b", 2, 0);
+    shard.install(&server("b"), &then);
+    shard.resume(&server("b"), &then).expect("recovering");
+    shard.fill(&server("b"), &key("k"), id, b"old", 100, 0).expect("installed");
+    assert_eq!(shard.get(&server("b"), &key("k"), 0).expect("installed"), Lookup::Miss);
+    let next = Id([2; 16]);
+    assert_eq!(shard.lease(&server("b"), &key("k"), next, false, 0, 10, 100).expect("installed"), Lease::Granted(next));
+}
+
+#[test]
+fn a_batch_is_frozen_page_by_page() {
+    let mut shard = shard();
+    for n in 0..PAGE * 2 + 1 {
+        put(&mut shard, &format!("{n:04}"), "1", 0);
+    }
+    let first = claim(&mut shard, 1).expect("due");
+    assert_eq!((first.items.len(), first.whole), (PAGE, false));
+    let pages: Vec<_> =
+        [PAGE, 2 * PAGE].map(|from| shard.claim(&server("a"), 1, from as u64, ALL, 0).expect("led").expect("open")).into();
+    assert_eq!((pages[0].items.len(), pages[0].whole, pages[1].items.len(), pages[1].whole), (PAGE, false, 1, true));
+    let few = Freeze { max_keys: 5, ..ALL };
+    ack(&mut shard, 1, first.id, &[]);
+    assert_eq!(shard.frozen.len(), PAGE * 2 + 1);
+    let mut other = self::shard();
+    for n in 0..7 {
+        put(&mut other, &format!("{n:04}"), "1", 0);
+    }
+    let page = other.claim(&server("a"), 1, 0, few, 0).expect("led").expect("due");
+    assert_eq!((page.items.len(), page.whole, other.dirty.len()), (5, true, 2));
+}
+
+#[test]
+fn other_schemas_wait_for_a_process_that_knows_them() {
+    let mut shard = shard();
+    let newer = Accept { schema: 1, ..change("a", "1") };
+    shard.accept(&server("a"), &[newer], WIDE, 9, 0).expect("installed");
+    assert_eq!(claim(&mut shard, 1), None);
+    put(&mut shard, "b", "1", 0);
+    assert_eq!(claim(&mut shard, 1).expect("due").items[0].key, key("b"));
+    assert_eq!(shard.dirty.len(), 1);
+}
+
+#[test]
+fn an_acknowledge_breaks_a_lease() {
+    let mut shard = shard();
+    put(&mut shard, "k", "1", 0);
+    let batch = claim(&mut shard, 1).expect("due");
+    // Somebody removed the entry, and a reader is loading.
+    let slot = Slot { state: crate::entry::state::State::Leased { id: Id([1; 16]), owner_until: 9 }, expires: Some(9) };
+    shard.entries.insert(key("k"), Held::Clean { inc: 1, slot });
+    ack(&mut shard, 1, batch.id, &["k"]);
+    assert!(shard.entries.is_empty());
+}
+
+#[test]
+fn the_flush_lease_has_one_holder() {
+    let mut shard = ShardState::default();
+    let (one, two) = (Id([1; 16]), Id([2; 16]));
+    assert!(shard.lead(one, 10, 0) && !shard.lead(two, 10, 9) && shard.lead(one, 10, 9));
+    assert!(shard.lead(two, 10, 19), "lapsed");
+    assert!(shard.lead(two, 0, 19) && shard.lead(one, 10, 19), "given up");
+}
