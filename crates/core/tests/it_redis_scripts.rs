@@ -181,7 +181,7 @@ fn machine(slot: &mut Slot, op: &Op, now: u64) -> Vec<Bytes> {
     let word = |w: &str| vec![w.as_bytes().to_vec()];
     match op {
         Op::Lease { id, discard, owner_for, keep_for } => match slot.lease(*id, *discard, now, *owner_for, *keep_for) {
-            Lease::Hit(entry) => vec![b"HIT".to_vec(), entry],
+            Lease::Hit(entry) | Lease::Dirty(entry) => vec![b"HIT".to_vec(), entry],
             Lease::Granted(id) => vec![b"GRANTED".to_vec(), id.0.to_vec()],
             Lease::Busy => word("BUSY"),
             Lease::Bypass => word("BYPASS"),
