@@ -70,7 +70,7 @@ impl Toy {
     fn open(key: u32, entry: &[u8]) -> Option<Cell> {
         match seal().open(&cache_key(key), entry).expect("as it was sealed") {
             Opened::Row(payload) => Some(decode(payload).expect("a cell")),
-            Opened::Absent => None,
+            Opened::Absent(_) => None,
         }
     }
 
