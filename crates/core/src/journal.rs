@@ -85,7 +85,7 @@ pub struct Status {
     pub dirty: u64,
     /// Their bytes.
     pub dirty_bytes: u64,
-    /// For how long the oldest of them has waited.
+    /// For how long the oldest change has waited, the open batch's first one included.
     pub oldest: Option<Duration>,
     /// Changes in the open batch.
     pub open: u64,

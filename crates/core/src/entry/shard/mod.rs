@@ -125,7 +125,7 @@ impl ShardState {
     #[must_use]
     pub fn status(&self, identity: &Identity, now: u64) -> Status {
         let meta = self.meta.clone().unwrap_or_default();
-        let since = self.queue.first().map(|(since, _)| *since);
+        let since = self.oldest();
         Status {
             identity: identity.clone(),
             installed: self.ready(identity).is_ok(),
@@ -237,11 +237,16 @@ impl ShardState {
         self.coalesced(key).map_or(0, |dirty| dirty.value.len() as u64)
     }
 
+    /// Since when the oldest change has waited, the open batch's first one included.
+    fn oldest(&self) -> Option<u64> {
+        let dirty = self.queue.first().map(|(since, _)| *since);
+        let frozen = self.order.first_key_value().and_then(|(_, key)| self.frozen.get(key)).map(|frozen| frozen.since);
+        dirty.into_iter().chain(frozen).min()
+    }
+
     fn passed(&self, changes: &[Accept], bounds: Bounds, now: u64) -> Option<Bound> {
         let meta = self.meta.as_ref()?;
-        let oldest = self.queue.first().map(|(since, _)| *since);
-        let frozen = self.order.first_key_value().and_then(|(_, key)| self.frozen.get(key)).map(|frozen| frozen.since);
-        let waited = oldest.into_iter().chain(frozen).min().map_or(0, |since| now.saturating_sub(since));
+        let waited = self.oldest().map_or(0, |since| now.saturating_sub(since));
         if u128::from(waited) > bounds.age.as_millis() {
             return Some(Bound::Age);
         }

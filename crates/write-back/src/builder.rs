@@ -1,0 +1,144 @@
+//! From a table and options to a handle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use writeway_core::cache::{Declaration, Entries};
+use writeway_core::error::Result;
+use writeway_core::journal::{Journal, Shard};
+use writeway_core::key::KeySpace;
+use writeway_core::options::{Mode, Options};
+use writeway_core::read::{Reads, late};
+use writeway_core::store::{FencedStore, Transaction as _};
+use writeway_core::tasks::until;
+
+use crate::engine::Engine;
+use crate::handle::WriteBack;
+use crate::settings::{Overflow, Settings};
+
+/// The options of a write-back namespace. Made by [`WriteBack::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing before build"]
+pub struct WriteBackBuilder<S> {
+    store: S,
+    options: Options,
+    settings: Settings,
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident = |$settings:ident $(, $arg:ident: $t:ty)?| $set:expr;)+) => { $(
+        $(#[$doc])*
+        pub fn $name(mut self $(, $arg: $t)?) -> Self {
+            let $settings = &mut self.settings;
+            $set;
+            self
+        }
+    )+ };
+}
+
+impl<S> WriteBackBuilder<S> {
+    writeway_core::option_setters!();
+
+    setters! {
+        /// Into how many shards the namespace is divided, for good: recorded in SQL when it is first opened, and read from there
+        /// ever after. Defaults to 16; 1 to 1,024.
+        shards = |settings, n: u16| settings.shards = n;
+
+        /// How long a change may wait before it is flushed; changes of one row that come sooner are coalesced. Defaults to
+        /// 200 ms; 1 ms to 1 h.
+        max_delay = |settings, d: Duration| settings.max_delay = d;
+
+        /// How many rows one flush may hold, and how many dirty rows of a shard are flushed without waiting for the delay.
+        /// Defaults to 1,000; 1 to 10,000.
+        max_batch = |settings, n: usize| settings.max_batch = n;
+
+        /// How many bytes of encoded rows one flush may hold, give or take a row, and how many of a shard are flushed without
+        /// waiting for the delay. Defaults to 4 MiB; 1 byte to 256 MiB.
+        max_batch_bytes = |settings, n: usize| settings.max_batch_bytes = n;
+
+        /// How many rows may be on their way to SQL; each shard has its part, rounded up. Defaults to 50,000; 1 to 10,000,000.
+        max_dirty = |settings, n: usize| settings.max_dirty = n;
+
+        /// How many bytes of encoded rows may be on their way; each shard has its part. Redis holds those of the open batch
+        /// twice. Defaults to 64 MiB; 1 byte to 64 GiB.
+        max_dirty_bytes = |settings, n: usize| settings.max_dirty_bytes = n;
+
+        /// While a change has waited for so long, its shard accepts no more: SQL does not keep up. Defaults to 600 s; 1 s to 366
+        /// days.
+        max_age = |settings, d: Duration| settings.max_age = d;
+
+        /// What a write does when a bound is reached. Defaults to [`Overflow::Wait`].
+        on_overflow = |settings, overflow: Overflow| settings.overflow = overflow;
+
+        /// How long one flush may take. SQL's own time-outs must be shorter, so that a flusher that stands still holds up nobody
+        /// for longer. A process that dies is taken over after about as long. Defaults to 5 s; 100 ms to 60 s.
+        flush_timeout = |settings, d: Duration| settings.flush_timeout = d;
+
+        /// How long the batch log in SQL remembers what was flushed: longer than the oldest state of Redis that one would start
+        /// again. What is older cannot be compared any more, and is set aside. Defaults to 1 h; 60 s to 366 days.
+        batch_log_for = |settings, d: Duration| settings.batch_log = d;
+
+        /// Lets `build` create the tables `writeway_fence` and `writeway_batch` where they are missing. Off by default: `build`
+        /// says which file to run.
+        migrate = |settings| settings.migrate = true;
+
+        /// Accepts a server whose eviction policy may remove accepted changes (`allkeys-*`). They are then lost. Off by default:
+        /// `build` refuses such a server.
+        allow_evictable_changes = |settings| settings.evictable_changes = true;
+
+        /// Accepts a server without an append-only file, and the journal in the process. All that is not flushed is lost when it
+        /// ends. Off by default: `build` refuses such a server.
+        allow_volatile_changes = |settings| settings.volatile_changes = true;
+
+        /// Accepts SQL connections without server-side time-outs below `flush_timeout`. A flusher that stands still may then hold
+        /// up its shard for as long as it stands. Off by default: such a connection is refused.
+        allow_unbounded_flushes = |settings| settings.unbounded_flushes = true;
+    }
+}
+
+impl<S: FencedStore> WriteBackBuilder<S> {
+    pub(crate) fn new(store: S) -> Self {
+        WriteBackBuilder { store, options: Options::new(Mode::WriteBack), settings: Settings::default() }
+    }
+
+    /// Checks the options and the servers, records the namespace's mode and number of shards, starts the flusher, and waits
+    /// until every shard is open: after a restart of Redis, until its contents are compared with SQL.
+    ///
+    /// # Errors
+    /// `Invalid`: an option is out of its bounds, another mode is recorded for the namespace, the journal may lose changes that
+    /// it should keep, or SQL lacks the tables or the server-side time-outs; the message says what to change. `Unavailable`: a
+    /// server did not answer within the `call_timeout`, or a shard could not be opened in the time of some flushes.
+    pub async fn build(self, journal: impl Into<Arc<dyn Journal>>) -> Result<WriteBack<S>>
+    where
+        S::Key: Serialize + DeserializeOwned,
+    {
+        let WriteBackBuilder { store, options, settings } = self;
+        options.check()?;
+        settings.check()?;
+        let journal: Arc<dyn Journal> = journal.into();
+        let name: Arc<str> = options.namespace.as_str().into();
+        let (runtime, deadline) = (options.runtime.clone(), options.runtime.now() + options.call_timeout);
+        let ready = async {
+            let declaration = Declaration {
+                no_eviction: !settings.evictable_changes,
+                persistence: !settings.volatile_changes,
+                ..options.declaration()
+            };
+            journal.declare(&declaration).await?;
+            if let Some(within) = settings.within() {
+                store.begin(Some(within)).await?.rollback().await;
+            }
+            store.prepare(&name, settings.shards, settings.migrate).await
+        };
+        let count = until(&*runtime, deadline, ready).await.unwrap_or_else(|| Err(late()));
+        let count = count.map_err(|e| e.during("build", &name))?;
+        let shards: Vec<Shard> = (0..count).map(|number| Shard { namespace: name.clone(), number }).collect();
+        let entries: Arc<dyn Entries> = journal.clone();
+        let reads = Reads::new(store, entries, KeySpace::sharded(&shards), &options, true);
+        let handle = WriteBack::start(Engine::new(reads, journal, name, shards, settings));
+        handle.opened().await?;
+        Ok(handle)
+    }
+}

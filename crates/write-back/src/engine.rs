@@ -1,0 +1,108 @@
+//! What the handle, its tickets and its flusher share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use writeway_core::cache::Id;
+use writeway_core::error::{Error, Kind, Result};
+use writeway_core::journal::{Bounds, Journal, Shard, Status};
+use writeway_core::read::{Reads, late};
+use writeway_core::runtime::Runtime;
+use writeway_core::store::FencedStore;
+use writeway_core::tasks::{Gate, until};
+
+use crate::settings::Settings;
+use crate::stats::Counters;
+
+pub(crate) struct Engine<S: FencedStore> {
+    pub(crate) reads: Arc<Reads<S>>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) name: Arc<str>,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) bounds: Bounds,
+    pub(crate) settings: Settings,
+    /// This handle's name in flush leases.
+    pub(crate) holder: Id,
+    /// Counts the writes under way.
+    pub(crate) gate: Gate,
+    pub(crate) counters: Counters,
+    /// Rings whenever a batch has taken effect.
+    pub(crate) flushed: watch::Sender<()>,
+    /// By shard: flush what is there without waiting for the delay.
+    urgent: Vec<AtomicBool>,
+    wake: Notify,
+}
+
+impl<S: FencedStore> Engine<S> {
+    pub(crate) fn new(
+        reads: Reads<S>,
+        journal: Arc<dyn Journal>,
+        name: Arc<str>,
+        shards: Vec<Shard>,
+        settings: Settings,
+    ) -> Self {
+        Engine {
+            holder: Id::from(reads.runtime.random()),
+            reads: Arc::new(reads),
+            journal,
+            name,
+            bounds: settings.bounds(shards.len()),
+            settings,
+            gate: Gate::open(),
+            counters: Counters::default(),
+            flushed: watch::Sender::new(()),
+            urgent: shards.iter().map(|_| AtomicBool::new(false)).collect(),
+            shards,
+            wake: Notify::new(),
+        }
+    }
+
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
+        &*self.reads.runtime
+    }
+
+    /// When a call that starts now must have ended.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.runtime().now() + self.reads.call_timeout
+    }
+
+    /// One call of the journal, within the `call_timeout`.
+    pub(crate) async fn ask<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        until(self.runtime(), self.deadline(), call).await.unwrap_or_else(|| Err(late()))
+    }
+
+    pub(crate) async fn status(&self, shard: usize) -> Result<Status> {
+        self.ask(self.journal.status(&self.shards[shard])).await
+    }
+
+    /// The flusher looks at once.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// The flusher flushes what is in the shard, without waiting for the delay.
+    pub(crate) fn urge(&self, shard: usize) {
+        self.urgent[shard].store(true, SeqCst);
+        self.wake();
+    }
+
+    /// Whether the shard was urged since the last look.
+    pub(crate) fn take_urgency(&self, shard: usize) -> bool {
+        self.urgent[shard].swap(false, SeqCst)
+    }
+
+    /// For the caller: a shard that must be opened first will be, in a moment.
+    pub(crate) fn told(&self, e: Error, attempt: &'static str) -> Error {
+        if e.kind() != Kind::Fenced {
+            return e.during(attempt, &self.name);
+        }
+        self.wake();
+        Error::unavailable("the journal is being compared with sql").during(attempt, &self.name)
+    }
+}

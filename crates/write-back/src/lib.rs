@@ -1,0 +1,65 @@
+//! **Write-back**: accept in Redis, flush to SQL in bulk later.
+//!
+//! A [`put`](WriteBack::put) is answered as soon as Redis has accepted it; a flusher in one of the processes brings it to SQL
+//! soon after, many changes in one transaction, the last change of each key only. Reads see what was accepted.
+//!
+//! # What is promised
+//!
+//! | | |
+//! |---|---|
+//! | `Ok` of a write | accepted by Redis: as durable as the server's own persistence makes it |
+//! | [`Ticket::durable`] | the change, or a later one of the same row, is committed in SQL |
+//! | a read | the last accepted change of the row, else what SQL has; SQL is never asked in place of a Redis that does not answer |
+//! | an accepted change | reaches SQL exactly once in effect, through crashes of any process and lost answers of any server |
+//! | the order of one row's changes | SQL never goes backwards, also after Redis did |
+//!
+//! **What can be lost**: what Redis itself loses. With `appendfsync everysec` that is up to about two seconds of accepted changes
+//! when the server's machine dies, and none when only its process does; after a failover, what the replica had not received; with
+//! no append-only file, everything that was not flushed. When the server turns out to be another one or an older state, its
+//! contents are compared with a log of batches in SQL before anything is accepted or read again: what SQL has newer is dropped,
+//! what cannot be judged is set aside, and an event says that loss is possible. Reads are strong as long as Redis loses nothing.
+//!
+//! Writes of several rows are not atomic. A change that SQL refuses keeps its shard's queue from moving: it is tried again and
+//! again, and reported. All writers of the table must take part.
+//!
+//! # Cancel safety
+//!
+//! A write that is dropped may or may not have been accepted. Dropping a read or a [`Ticket::durable`] is harmless.
+
+mod accept;
+mod builder;
+mod engine;
+mod flush;
+mod flush_lease;
+mod handle;
+mod recovery;
+mod settings;
+mod stats;
+mod ticket;
+mod write;
+
+pub use builder::WriteBackBuilder;
+pub use handle::{Drained, WriteBack};
+pub use settings::Overflow;
+pub use stats::Stats;
+pub use ticket::{Receipt, Ticket};
+
+// One dependency line is enough: what an application must name besides.
+// `diesel::table!` and its derives ask for a crate named `diesel`: an application that does not depend on it by name says
+// `extern crate writeway_back as diesel;` at its root.
+#[doc(hidden)]
+pub use writeway_core::diesel::*;
+pub use writeway_core::{bb8, diesel, diesel_async, serde};
+#[cfg(feature = "postgres")]
+pub use writeway_core::{bulk_upsert, key_among};
+#[doc(inline)]
+pub use writeway_core::{cache, change, codec, error, journal, key, redis, runtime, sql, store};
+#[doc(inline)]
+pub use writeway_core::{
+    change::{Change, Changes},
+    error::{Error, Kind, Outcome, Result},
+    key::Key,
+    memory::{MemoryJournal, MemoryStore},
+    redis::Redis,
+    sql::{Sql, SqlTable},
+};

@@ -1,0 +1,172 @@
+//! Opening a shard: a new epoch, and, on a server that is not the one it was, the comparison with SQL.
+//!
+//! 1. Learn the server's identity, before SQL is asked: what is installed below is installed on that server or not at all.
+//! 2. SQL: the fence's epoch + 1. It waits for a flush under way; from here on no flush of an earlier epoch takes effect. If the
+//!    server is not the one that the shard was installed on, then the batch log, in a later statement.
+//! 3. Install the epoch. On the same server that is all.
+//! 4. On another (Redis restarted, failed over, was restored, is empty), the shard accepts and answers nothing until the end:
+//!    * `own` is the last batch that it knows. If the log does not reach back to `own + 1`, nothing that was restored can be
+//!      judged: all of it is set aside.
+//!    * The open batch: if the log has it, drop it; else, if its number was used by another since, its changes are dirty again;
+//!      else keep it.
+//!    * A dirty key that the log names in a batch after `own` is superseded: whole keys are flushed, so what SQL has is newer.
+//!    * Last: a new incarnation on this server. Clean entries and fill leases of earlier ones are nothing from here on.
+//!
+//! Each step may be cut short: the next open begins again, and finds less to do.
+
+use std::collections::HashSet;
+
+use writeway_core::cache::Bytes;
+use writeway_core::error::{Error, Result};
+use writeway_core::journal::{At, BatchId, Found, Install, Installed, PAGE, Release};
+use writeway_core::store::{FencedStore, Opened};
+use writeway_core::tasks::until;
+
+use crate::engine::Engine;
+use crate::stats::Counters;
+
+/// Why a restored change was set aside.
+const AMBIGUOUS: &str = "restored by a cache server that is older than the batch log reaches: sql may have something newer";
+
+/// What becomes of what a restored server holds.
+#[derive(Debug, PartialEq, Eq)]
+struct Plan {
+    open: Option<(BatchId, Release)>,
+    dirty: Fate,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// These keys have something newer in SQL.
+    Superseded(HashSet<Bytes>),
+    /// Nobody can tell.
+    Ambiguous,
+}
+
+/// Step 4, as a function of what the server holds and what SQL knows.
+fn plan(found: &Found, opened: Opened) -> Plan {
+    let own = found.batch;
+    let reaches = opened.batch <= own || opened.log.first().is_some_and(|first| first.id.batch <= own + 1);
+    let open = found.open.and_then(|id| {
+        let logged = opened.log.iter().any(|logged| logged.id == id);
+        let how = if logged { Release::Drop } else { Release::Dissolve };
+        (logged || id.batch <= opened.batch).then_some((id, how))
+    });
+    let later = opened.log.into_iter().filter(|logged| logged.id.batch > own);
+    let dirty = if reaches { Fate::Superseded(later.flat_map(|logged| logged.keys).collect()) } else { Fate::Ambiguous };
+    Plan { open, dirty }
+}
+
+impl<S: FencedStore> Engine<S> {
+    /// Opens the shard for this process: the epoch in which it may flush.
+    ///
+    /// # Errors
+    /// `Fenced` if somebody else opened it at the same time, or the server changed meanwhile: look again.
+    pub(crate) async fn open(&self, shard: usize) -> Result<At> {
+        let status = self.status(shard).await?;
+        let by = self.runtime().now() + self.settings.flush_timeout * 2;
+        let asked = until(self.runtime(), by, self.reads.store.open(&self.shards[shard], !status.installed)).await;
+        let opened = asked.unwrap_or_else(|| Err(Error::unavailable("sql did not open the shard in time")))?;
+        let install = Install { identity: status.identity, epoch: opened.epoch, batch: opened.batch };
+        let at = At { shard: self.shards[shard].clone(), epoch: opened.epoch };
+        match self.ask(self.journal.install(&at.shard, &install)).await? {
+            Installed::Ready => Ok(at),
+            Installed::Refused => Err(Error::fenced()),
+            // The server changed after the look: the log was not read.
+            Installed::Recover(_) if status.installed => Err(Error::fenced()),
+            Installed::Recover(found) => {
+                self.recover(&at, &install, &found, opened).await?;
+                Ok(at)
+            }
+        }
+    }
+
+    async fn recover(&self, at: &At, install: &Install, found: &Found, opened: Opened) -> Result<()> {
+        let is_new = opened.batch == 0 && *found == Found::default();
+        let plan = plan(found, opened);
+        if let Some((batch, how)) = plan.open {
+            while self.ask(self.journal.release(at, batch, how)).await? > 0 {}
+        }
+        let (mut from, mut superseded, mut quarantined) = (0, 0, 0);
+        loop {
+            let keys = self.ask(self.journal.dirty(at, from)).await?;
+            let (count, last) = (keys.len(), keys.len() < PAGE);
+            let (drop, cause) = match &plan.dirty {
+                Fate::Superseded(newer) => (keys.into_iter().filter(|key| newer.contains(key)).collect::<Vec<_>>(), None),
+                Fate::Ambiguous => (keys, Some(AMBIGUOUS)),
+            };
+            if !drop.is_empty() {
+                self.ask(self.journal.supersede(at, &drop, cause)).await?;
+            }
+            *if cause.is_some() { &mut quarantined } else { &mut superseded } += drop.len();
+            from += (count - drop.len()) as u64;
+            if last {
+                break;
+            }
+        }
+        self.ask(self.journal.resume(at, install)).await?;
+        if !is_new {
+            Counters::add(&self.counters.loss_possible, 1);
+            tracing::warn!(
+                name: "recovery.done", shard = ?at.shard, kept = from, superseded, quarantined,
+                "redis is another server, or an older state: what had been accepted and not flushed may be lost"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use writeway_core::store::Logged;
+
+    use super::*;
+
+    fn id(epoch: u64, batch: u64) -> BatchId {
+        BatchId { epoch, batch }
+    }
+
+    fn opened(batch: u64, log: &[(BatchId, &str)]) -> Opened {
+        let log = log.iter().map(|(id, keys)| Logged { id: *id, keys: keys.split(' ').map(Into::into).collect() });
+        Opened { epoch: 9, batch, log: log.collect() }
+    }
+
+    fn planned(batch: u64, open: Option<BatchId>, opened: Opened) -> Plan {
+        plan(&Found { batch, open, dirty: 1 }, opened)
+    }
+
+    fn superseded(keys: &str) -> Fate {
+        Fate::Superseded(keys.split_whitespace().map(Into::into).collect())
+    }
+
+    #[test]
+    fn a_server_that_lost_nothing_keeps_everything() {
+        let open = Some(id(1, 3));
+        assert_eq!(planned(3, open, opened(2, &[(id(1, 2), "a")])), Plan { open: None, dirty: superseded("") });
+        assert_eq!(planned(2, None, opened(2, &[])), Plan { open: None, dirty: superseded("") }, "a log that was trimmed");
+    }
+
+    #[test]
+    fn a_batch_that_is_in_the_log_is_dropped_and_one_whose_number_was_used_again_is_not() {
+        let log = [(id(1, 2), "a"), (id(1, 3), "b")];
+        let dropped = Plan { open: Some((id(1, 3), Release::Drop)), dirty: superseded("") };
+        assert_eq!(planned(3, Some(id(1, 3)), opened(3, &log)), dropped);
+        let dissolved = Plan { open: Some((id(2, 3), Release::Dissolve)), dirty: superseded("") };
+        assert_eq!(planned(3, Some(id(2, 3)), opened(3, &log)), dissolved, "frozen in another epoch");
+    }
+
+    #[test]
+    fn keys_of_later_batches_are_superseded() {
+        let log = [(id(1, 2), "a"), (id(1, 3), "b c"), (id(1, 4), "c d")];
+        assert_eq!(planned(2, None, opened(4, &log)).dirty, superseded("b c d"));
+        assert_eq!(planned(0, None, opened(1, &[(id(1, 1), "a")])).dirty, superseded("a"), "an empty server");
+    }
+
+    #[test]
+    fn what_the_log_does_not_reach_is_ambiguous() {
+        assert_eq!(planned(1, None, opened(4, &[(id(1, 3), "a"), (id(1, 4), "a")])).dirty, Fate::Ambiguous);
+        assert_eq!(planned(1, None, opened(4, &[])).dirty, Fate::Ambiguous);
+        let dissolved = planned(1, Some(id(1, 1)), opened(4, &[(id(1, 4), "a")]));
+        assert_eq!(dissolved, Plan { open: Some((id(1, 1), Release::Dissolve)), dirty: Fate::Ambiguous });
+    }
+}
