@@ -50,6 +50,7 @@ mod table;
 
 // What it gets
 mod connection;
+mod fence;
 mod store;
 mod transaction;
 
@@ -63,8 +64,9 @@ mod postgres;
 
 pub use cached::Cached;
 pub use connection::{Opening, Pool, SqlConnection};
+pub use fence::Bookkeeping;
 #[cfg(feature = "postgres")]
-pub use postgres::ServerTimeouts;
+pub use postgres::{MIGRATION_DOWN, MIGRATION_UP, ServerTimeouts};
 pub use store::Sql;
 pub use table::SqlTable;
 pub use transaction::SqlTx;

@@ -10,10 +10,11 @@ impl ShardState {
     /// `Journal::install`. On the server that it knows, the shard goes on in the new epoch: an open batch stays as it is, and
     /// whoever flushes it hears from the fence whether it is in effect. On another, it recovers until [`resume`](Self::resume).
     pub fn install(&mut self, identity: &Identity, install: &Install) -> Installed {
-        let meta = self.meta.get_or_insert_default();
-        if *identity != install.identity || install.epoch <= meta.epoch {
+        let last = self.meta.as_ref().map_or(0, |meta| meta.epoch);
+        if *identity != install.identity || install.epoch <= last {
             return Installed::Refused;
         }
+        let meta = self.meta.get_or_insert_default();
         meta.epoch = install.epoch;
         if meta.identity == *identity && meta.recovering.is_none() {
             meta.batch = meta.batch.max(install.batch);

@@ -1,6 +1,7 @@
 //! PostgreSQL 12 or later, through diesel-async's own driver.
 
 mod checked;
+mod fence;
 mod timeouts;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 use super::connection::{Opening, SqlConnection};
 
+pub use fence::{MIGRATION_DOWN, MIGRATION_UP};
 pub use timeouts::ServerTimeouts;
 
 impl SqlConnection for AsyncPgConnection {
