@@ -3,6 +3,7 @@
 
 mod bulk;
 mod commit;
+mod fence;
 mod restart;
 mod store;
 mod support;
