@@ -158,6 +158,22 @@ async fn a_change_that_cannot_be_read_is_never_a_miss() {
 }
 
 #[tokio::test]
+async fn two_schemas_side_by_side_each_flush_their_own() {
+    let (store, journal) = (table(), MemoryJournal::new());
+    let old =
+        builder(store.clone()).shards(1).flush_timeout(Duration::from_millis(100)).build(journal.clone()).await.expect("build");
+    let newer = Newer(store.clone());
+    let new = builder(newer).flush_timeout(Duration::from_millis(100)).build(journal).await.expect("build");
+    let (one, two) = (old.put(row(1, "old")).await.expect("put"), new.put(row(2, "new")).await.expect("put"));
+    assert_eq!(new.get(&1).await.expect_err("unreadable").kind(), Kind::Rejected);
+    one.durable().await.expect("invariant violated: everything drains");
+    two.durable().await.expect("invariant violated: everything drains");
+    assert_eq!((store.row(&1), store.row(&2)), (Some(row(1, "old")), Some(row(2, "new"))));
+    assert_eq!(new.get(&1).await.expect("in sql by now"), Some(row(1, "old")));
+    assert_eq!(old.stats().await.expect("stats").dead, 0, "invariant violated: nothing is set aside");
+}
+
+#[tokio::test]
 async fn invalidation_keeps_accepted_changes() {
     let (store, journal) = (table(), MemoryJournal::new());
     let rows = builder(store.clone()).max_delay(Duration::from_secs(60)).build(journal.clone()).await.expect("build");
@@ -288,6 +304,50 @@ impl FencedStore for Troubled {
             return Err(Error::unknown("no answer to commit"));
         }
         Ok(flushed)
+    }
+}
+
+/// The same table, its rows with another meaning.
+#[derive(Clone)]
+struct Newer(Table);
+
+impl Store for Newer {
+    type Key = i64;
+    type Row = Row;
+    type Tx = MemoryTx;
+
+    fn schema(&self) -> u32 {
+        1
+    }
+
+    fn key(&self, row: &Row) -> i64 {
+        row.0
+    }
+
+    async fn fetch(&self, keys: &[i64]) -> Result<Vec<Row>> {
+        self.0.fetch(keys).await
+    }
+
+    async fn begin(&self, commit_within: Option<Duration>) -> Result<MemoryTx> {
+        self.0.begin(commit_within).await
+    }
+
+    async fn apply_in(&self, tx: &mut MemoryTx, changes: &[Change<i64, Row>]) -> Result<Vec<Stored<Row>>> {
+        self.0.apply_in(tx, changes).await
+    }
+}
+
+impl FencedStore for Newer {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+        self.0.prepare(namespace, shards, migrate).await
+    }
+
+    async fn open(&self, shard: &Shard, log: bool) -> Result<Opened> {
+        self.0.open(shard, log).await
+    }
+
+    async fn flush(&self, flush: &Flush<'_>, changes: &[Change<i64, Row>]) -> Result<Flushed<Row>> {
+        self.0.flush(flush, changes).await
     }
 }
 

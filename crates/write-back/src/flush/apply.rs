@@ -31,20 +31,20 @@ impl<S: FencedStore> Engine<S>
 where
     S::Key: Serialize + DeserializeOwned,
 {
-    /// Flushes one batch. `None` if there was none; else how many rows it held.
-    pub(super) async fn batch(&self, at: &At, freeze: Freeze) -> Result<Option<usize>> {
-        let Some((id, items)) = self.claim(at, freeze).await? else { return Ok(None) };
+    /// Flushes one batch. False if there is none that this process can read.
+    pub(super) async fn batch(&self, at: &At, freeze: Freeze) -> Result<bool> {
+        let Some((id, items)) = self.claim(at, freeze).await? else { return Ok(false) };
         let (values, store) = (&self.reads.values, &self.reads.store);
         let batch = plan::batch(items, store.schema(), |item| values.read_change(&item.key, &item.value), |row| store.key(row));
         if batch.foreign {
-            return Err(Error::unavailable("the open batch holds changes of another schema version"));
+            return Ok(false);
         }
         for page in batch.damaged.chunks(PAGE) {
             tracing::error!(name: "change.damaged", shard = ?at.shard, count = page.len(), "accepted changes cannot be read; they are set aside");
             self.ask(self.journal.park(at, id, page, DAMAGED)).await?;
         }
         if batch.changes.is_empty() {
-            return Ok(Some(0));
+            return Ok(true);
         }
         let (within, keep_log) = (self.settings.within(), self.settings.batch_log);
         let flush = Flush { at, batch: id, keys: &batch.keys, within, keep_log };
@@ -61,7 +61,7 @@ where
         Counters::add(&self.counters.batches, 1);
         self.flushed.send_replace(());
         tracing::debug!(name: "flush.done", shard = ?at.shard, rows, "a batch is in sql");
-        Ok(Some(rows))
+        Ok(true)
     }
 
     async fn claim(&self, at: &At, freeze: Freeze) -> Result<Option<(BatchId, Vec<Item>)>> {

@@ -146,8 +146,12 @@ where
             let Some(waited) = due else { continue };
             let schema = self.reads.store.schema();
             let (max_keys, max_bytes) = (self.settings.max_batch as u64, self.settings.max_batch_bytes as u64);
-            if self.batch(&at, Freeze { schema, waited, max_keys, max_bytes }).await?.is_none() {
-                return Ok(self.settings.tick());
+            if !self.batch(&at, Freeze { schema, waited, max_keys, max_bytes }).await? {
+                // What is due is of another schema version: a process that knows it must have its turn.
+                tracing::warn!(name: "flush.left", shard = ?at.shard, "accepted changes of another schema version wait for a process that knows it");
+                self.resign(shard).await;
+                *desk = Desk { again: self.runtime().now() + self.settings.hold(), ..Desk::default() };
+                return Ok(self.settings.hold());
             }
             // An open batch from before does not count: a barrier is for what came after it, too.
             urgent &= status.open > 0;
