@@ -93,7 +93,8 @@ impl Held {
     }
 }
 
-fn is_dirty(bytes: &[u8]) -> bool {
+/// A foreign entry that is an accepted change of a newer release.
+pub(super) fn is_dirty(bytes: &[u8]) -> bool {
     bytes.get(1) == Some(&DIRTY)
 }
 

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::call::Calls;
+use super::call::{Calls, Repeat};
 use super::entries::{foreign, wrong_type};
 use super::script::{BEGIN, FINISH};
 use super::{Redis, millis, reply};
@@ -33,14 +33,14 @@ impl Barriers for Redis {
             let calls = Calls {
                 script: &FINISH,
                 count: ends.len(),
-                key: &|n| &ends[n].key,
-                arguments: &|n, _, cmd| {
-                    cmd.arg(&token.0[..]);
+                call: &|n, _, cmd| {
+                    cmd.arg(1).arg(self.full_key(&ends[n].key)).arg(&token.0[..]);
                     if let Some((entry, ttl)) = &ends[n].publish {
                         cmd.arg(entry).arg(millis(*ttl));
                     }
                 },
                 bytes: &|n| ends[n].publish.as_ref().map_or(0, |(entry, _)| entry.len()),
+                repeat: Repeat::WhenBroken,
             };
             self.run(&calls).await?.into_iter().map(finished).collect()
         })
@@ -56,11 +56,11 @@ impl Redis {
         let calls = Calls {
             script: &BEGIN,
             count: keys.len(),
-            key: &|n| keys[n],
-            arguments: &|_, link, cmd| {
-                cmd.arg(&token.0[..]).arg(within).arg(link.clock().not_after(not_after));
+            call: &|n, link, cmd| {
+                cmd.arg(1).arg(self.full_key(keys[n])).arg(&token.0[..]).arg(within).arg(link.clock().not_after(not_after));
             },
             bytes: &|_| 0,
+            repeat: Repeat::WhenBroken,
         };
         let answers = self.run(&calls).await?;
         let mut late = Vec::new();

@@ -3,8 +3,8 @@
 //! 1. The breaker refuses at once while the server does not answer.
 //! 2. A call ends by its deadline: the checkout's limit and the response's limit together, retries included.
 //! 3. A connection that turns out to be gone is left, and the pipeline is sent again on another one, until one has failed that was
-//!    made for this call: every command sent from here is idempotent by lease id or token. A time-out is not retried: the server
-//!    has its work already.
+//!    made for this call: every command sent from here is idempotent by lease id, token or name, save what says otherwise
+//!    ([`Repeat::Never`]). A time-out is not retried: the server has its work already.
 //! 4. Scripts that the server has forgotten are loaded and called again, only those; in the end they are sent whole.
 
 use std::time::Duration;
@@ -17,30 +17,49 @@ use super::link::Link;
 use super::script::{Form, Script};
 use super::{PAGE, PAGE_BYTES, Redis, reply};
 use crate::breaker::Change;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Outcome, Result};
 use crate::tasks::until;
 
 /// How often a script is sent, and how: somebody may flush the scripts between any two.
 const FORMS: [Form; 4] = [Form::Named, Form::Loaded, Form::Loaded, Form::Whole];
 
+/// What a call may do when its connection turns out to be gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Be sent again: it is idempotent.
+    WhenBroken,
+    /// Nothing: once it was sent, only an answer says what became of it.
+    Never,
+}
+
 /// One script on many keys.
 pub(super) struct Calls<'a> {
     pub(super) script: &'static Script,
     pub(super) count: usize,
-    /// The n-th key, without the prefix.
-    pub(super) key: &'a (dyn Fn(usize) -> &'a [u8] + Sync),
-    /// Adds the n-th call's arguments; the link tells the server's time.
-    pub(super) arguments: &'a (dyn Fn(usize, &Link, &mut Cmd) + Sync),
-    /// How many bytes the n-th call carries besides its key and numbers.
+    /// Adds the n-th call's keys, as many as it says first, and arguments; the link tells the server's time.
+    pub(super) call: &'a (dyn Fn(usize, &Link, &mut Cmd) + Sync),
+    /// How many bytes the n-th call carries besides its keys and numbers.
     pub(super) bytes: &'a (dyn Fn(usize) -> usize + Sync),
+    /// What becomes of it when a connection breaks.
+    pub(super) repeat: Repeat,
 }
 
 /// How an exchange ended.
 enum Ended {
     /// The server answered, if only with a refusal.
-    Answered(Result<Vec<Value>>),
+    Answered(Result<(Link, Vec<Value>)>),
     /// No answer: this is what the breaker counts.
     Unanswered(Error),
+}
+
+impl Repeat {
+    /// The error of a call that was sent, and of which no answer came.
+    fn unanswered(self, error: Error) -> Error {
+        match self {
+            Repeat::WhenBroken => error,
+            Repeat::Never => error.with_outcome(Outcome::Unknown),
+        }
+    }
 }
 
 impl Redis {
@@ -71,13 +90,13 @@ impl Redis {
                 let mut pipeline = Pipeline::with_capacity(left.len() + extra);
                 calls.script.open(&mut pipeline, form);
                 for &n in &left {
-                    let mut cmd = calls.script.call(form, &self.full_key((calls.key)(n)));
-                    (calls.arguments)(n, link, &mut cmd);
+                    let mut cmd = calls.script.cmd(form);
+                    (calls.call)(n, link, &mut cmd);
                     pipeline.add_command(cmd);
                 }
                 pipeline
             };
-            let values = self.exchange(deadline, &build).await?;
+            let values = self.exchange_as(calls.repeat, deadline, &build).await?.1;
             let mut forgotten = Vec::new();
             for (&n, value) in left.iter().zip(values.into_iter().skip(extra)) {
                 if matches!(&value, Value::ServerError(e) if e.code() == "NOSCRIPT") {
@@ -95,11 +114,21 @@ impl Redis {
 
     /// Sends a pipeline; as many answers as it holds commands.
     pub(super) async fn exchange(&self, deadline: Duration, build: &(dyn Fn(&Link) -> Pipeline + Sync)) -> Result<Vec<Value>> {
+        self.exchange_as(Repeat::WhenBroken, deadline, build).await.map(|(_, answers)| answers)
+    }
+
+    /// The same, with the link that led to them.
+    pub(super) async fn exchange_as(
+        &self,
+        repeat: Repeat,
+        deadline: Duration,
+        build: &(dyn Fn(&Link) -> Pipeline + Sync),
+    ) -> Result<(Link, Vec<Value>)> {
         let shared = &*self.shared;
         let Some(permit) = shared.breaker.admit(shared.runtime.now()) else {
             return Err(Error::unavailable("the cache server does not answer; calls are held back for a moment"));
         };
-        match self.attempts(deadline, build).await {
+        match self.attempts(repeat, deadline, build).await {
             Ended::Answered(result) => {
                 if permit.answered() == Some(Change::Closed) {
                     tracing::info!(name: "redis.breaker.closed", "the cache server answers again");
@@ -116,7 +145,7 @@ impl Redis {
         }
     }
 
-    async fn attempts(&self, deadline: Duration, build: &(dyn Fn(&Link) -> Pipeline + Sync)) -> Ended {
+    async fn attempts(&self, repeat: Repeat, deadline: Duration, build: &(dyn Fn(&Link) -> Pipeline + Sync)) -> Ended {
         let shared = &*self.shared;
         let started = shared.runtime.now();
         loop {
@@ -130,21 +159,22 @@ impl Redis {
             match until(&*shared.runtime, limit, self.send(&link, build)).await {
                 Some(Ok(answers)) => {
                     link.answered();
-                    return Ended::Answered(Ok(answers));
+                    return Ended::Answered(Ok((link, answers)));
                 }
                 Some(Err(e)) => {
                     let fate = classify(&e).link;
                     link.settle(fate);
-                    if fate != Fate::Keep && link.born() < started {
+                    let by_server = e.code().is_some();
+                    // What the server refused was not carried out.
+                    if fate != Fate::Keep && link.born() < started && (by_server || repeat == Repeat::WhenBroken) {
                         continue;
                     }
-                    let by_server = e.code().is_some();
                     let error = to_error(e);
-                    return if by_server { Ended::Answered(Err(error)) } else { Ended::Unanswered(error) };
+                    return if by_server { Ended::Answered(Err(error)) } else { Ended::Unanswered(repeat.unanswered(error)) };
                 }
                 None => {
                     link.was_silent();
-                    return Ended::Unanswered(Error::unavailable("the cache server did not answer in time"));
+                    return Ended::Unanswered(repeat.unanswered(Error::unavailable("the cache server did not answer in time")));
                 }
             }
         }

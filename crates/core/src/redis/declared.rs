@@ -13,6 +13,9 @@ use super::server::About;
 use crate::cache::{Bytes, Declaration};
 use crate::error::{Error, Result};
 
+/// The mode of a namespace whose changes are accepted here first.
+pub(super) const WRITE_BACK: &str = "write-back";
+
 /// The namespaces of one handle.
 pub(super) struct Declared {
     prefix: Bytes,
@@ -37,8 +40,8 @@ impl Declared {
         if known.is_empty() {
             return Ok(());
         }
-        for declaration in known.iter().filter(|d| d.no_eviction) {
-            about.check_policy().map_err(|e| e.during("declare", &declaration.namespace.as_str().into()))?;
+        for declaration in &known {
+            about.check(declaration).map_err(|e| e.during("declare", &declaration.namespace.as_str().into()))?;
         }
         let found = ask(connection, &self.look(&known)).await.map_err(to_error)?;
         let mut missing = Vec::new();
@@ -89,6 +92,7 @@ pub(super) fn is_recorded(declaration: &Declaration, found: Value) -> Result<boo
         Some(recorded) if recorded == mode.as_bytes() => return Ok(true),
         Some(b"strict") => "as strict",
         Some(b"eventual") => "as eventual",
+        Some(b"write-back") => "as write-back",
         Some(_) => "by something else",
     };
     Err(Error::invalid(format!(
@@ -110,6 +114,7 @@ mod tests {
         let refused = recorded("eventual").expect_err("another mode");
         assert_eq!(refused.kind(), Kind::Invalid);
         assert!(refused.to_string().contains("users is recorded as eventual"), "{refused}");
+        assert!(recorded("write-back").expect_err("another mode").to_string().contains("as write-back"));
         assert!(!recorded("secret").expect_err("a value").to_string().contains("secret"));
     }
 }

@@ -1,9 +1,12 @@
 //! The read side of the port.
 
+use std::time::Duration;
+
 use redis::{Pipeline, Value};
 
-use super::call::Calls;
+use super::call::{Calls, Repeat};
 use super::script::{FILL, INVALIDATE, LEASE};
+use super::server::{About, SECTIONS};
 use super::{PAGE, Redis, declared, millis, namespace_of, reply};
 use crate::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
 use crate::entry::{FORMAT, MAGIC, VALUE, VALUE_HEADER};
@@ -24,11 +27,16 @@ impl Entries for Redis {
             let calls = Calls {
                 script: &LEASE,
                 count: asks.len(),
-                key: &|n| &asks[n].key,
-                arguments: &|n, _, cmd| {
-                    cmd.arg(&asks[n].id.0[..]).arg(u8::from(asks[n].discard)).arg(owner).arg(keep);
+                call: &|n, _, cmd| {
+                    cmd.arg(1)
+                        .arg(self.full_key(&asks[n].key))
+                        .arg(&asks[n].id.0[..])
+                        .arg(u8::from(asks[n].discard))
+                        .arg(owner)
+                        .arg(keep);
                 },
                 bytes: &|_| 0,
+                repeat: Repeat::WhenBroken,
             };
             self.run(&calls).await?.into_iter().map(leased).collect()
         })
@@ -39,11 +47,15 @@ impl Entries for Redis {
             let calls = Calls {
                 script: &FILL,
                 count: fills.len(),
-                key: &|n| &fills[n].key,
-                arguments: &|n, _, cmd| {
-                    cmd.arg(&fills[n].lease.0[..]).arg(&fills[n].entry).arg(millis(fills[n].ttl));
+                call: &|n, _, cmd| {
+                    cmd.arg(1)
+                        .arg(self.full_key(&fills[n].key))
+                        .arg(&fills[n].lease.0[..])
+                        .arg(&fills[n].entry)
+                        .arg(millis(fills[n].ttl));
                 },
                 bytes: &|n| fills[n].entry.len(),
+                repeat: Repeat::WhenBroken,
             };
             let mut answers = self.run(&calls).await?.into_iter();
             // Not a string: nobody holds a lease on it.
@@ -53,8 +65,15 @@ impl Entries for Redis {
 
     fn invalidate<'a>(&'a self, keys: &'a [Bytes]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let calls =
-                Calls { script: &INVALIDATE, count: keys.len(), key: &|n| &keys[n], arguments: &|_, _, _| {}, bytes: &|_| 0 };
+            let calls = Calls {
+                script: &INVALIDATE,
+                count: keys.len(),
+                call: &|n, _, cmd| {
+                    cmd.arg(1).arg(self.full_key(&keys[n]));
+                },
+                bytes: &|_| 0,
+                repeat: Repeat::WhenBroken,
+            };
             let answers = self.run(&calls).await?;
             // All keys have been tried by now; the first refusal is told.
             keys.iter().zip(answers).try_for_each(|(key, answer)| {
@@ -72,19 +91,11 @@ impl Entries for Redis {
 }
 
 impl Redis {
-    async fn record(&self, declaration: &Declaration) -> Result<()> {
+    pub(super) async fn record(&self, declaration: &Declaration) -> Result<()> {
         let remembered = self.shared.connector.declared();
         let one = std::slice::from_ref(declaration);
         let deadline = self.deadline();
-        if declaration.no_eviction {
-            let question = |_: &_| {
-                let mut pipeline = redis::pipe();
-                pipeline.cmd("INFO").arg("memory");
-                pipeline
-            };
-            let info = reply::text(first(self.exchange(deadline, &question).await?))?;
-            super::server::About::read(&String::from_utf8_lossy(&info)).check_policy()?;
-        }
+        self.about(deadline).await?.check(declaration)?;
         let found = first(self.exchange(deadline, &|_| remembered.look(one)).await?);
         if !declared::is_recorded(declaration, found)? {
             let raced = first(self.exchange(deadline, &|_| remembered.record(one)).await?);
@@ -92,6 +103,22 @@ impl Redis {
         }
         remembered.remember(declaration);
         Ok(())
+    }
+
+    /// What the server says of itself now.
+    pub(super) async fn about(&self, deadline: Duration) -> Result<About> {
+        let question = |_: &_| {
+            let mut pipeline = redis::pipe();
+            for section in SECTIONS {
+                pipeline.cmd("INFO").arg(section);
+            }
+            pipeline
+        };
+        let mut info = String::new();
+        for answer in self.exchange(deadline, &question).await? {
+            info.push_str(&String::from_utf8_lossy(&reply::text(answer)?));
+        }
+        Ok(About::read(&info))
     }
 
     async fn read(&self, keys: &[Bytes]) -> Result<Vec<Lookup>> {
@@ -125,7 +152,7 @@ impl Redis {
         Ok(found)
     }
 
-    async fn scan_page(&self, stem: &[u8], cursor: u64) -> Result<(u64, Vec<Bytes>)> {
+    pub(super) async fn scan_page(&self, stem: &[u8], cursor: u64) -> Result<(u64, Vec<Bytes>)> {
         let mut pattern = literal(&self.full_key(stem));
         pattern.push(b'*');
         let ask = |_: &_| {
@@ -158,7 +185,8 @@ fn looked_up(value: Value) -> Result<Lookup> {
     })
 }
 
-fn leased(answer: Value) -> Result<Lease> {
+/// The answer to an ask.
+pub(super) fn leased(answer: Value) -> Result<Lease> {
     if reply::is_wrong_type(&answer) {
         return Ok(Lease::Bypass);
     }
@@ -166,6 +194,7 @@ fn leased(answer: Value) -> Result<Lease> {
     let word = parts.next().ok_or_else(reply::strange)??;
     match (word.as_slice(), parts.next().transpose()?) {
         (b"HIT", Some(entry)) => Ok(Lease::Hit(entry)),
+        (b"DIRTY", Some(entry)) => Ok(Lease::Dirty(entry)),
         (b"GRANTED", Some(id)) => Ok(Lease::Granted(Id(id.try_into().map_err(|_| reply::strange())?))),
         (b"BUSY", None) => Ok(Lease::Busy),
         (b"BYPASS", None) => Ok(Lease::Bypass),

@@ -9,6 +9,7 @@ use redis::{ErrorKind, Pipeline, RedisError, Value};
 
 use super::clock::{Clock, Sample};
 use super::failure::Fate;
+use super::server::About;
 
 /// A connection that was silent for that many calls in a row is left: it may have been cut without a word.
 const SILENT_CALLS: u32 = 3;
@@ -34,6 +35,7 @@ struct Server {
     generation: u64,
     current: Arc<AtomicU64>,
     clock: Arc<Clock>,
+    identity: Arc<[u8]>,
 }
 
 impl Link {
@@ -53,6 +55,11 @@ impl Link {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.health.server.clock
+    }
+
+    /// Of the server that it leads to; see [`About::identity`].
+    pub(super) fn identity(&self) -> &[u8] {
+        &self.health.server.identity
     }
 
     /// Not broken, and no other connection has met another server since.
@@ -93,32 +100,46 @@ pub(super) async fn ask(connection: &mut MultiplexedConnection, pipeline: &Pipel
     Err((ErrorKind::Parse, "as many answers as commands were expected").into())
 }
 
-/// Which server the connections lead to. A generation ends when a connection meets another server, or the server turns out to be
-/// no master any more: then all connections of that generation are left.
+/// Which server the connections lead to. A generation ends when a connection meets another server or identity, or the server
+/// turns out to be no master any more: then all connections of that generation are left.
 #[derive(Default)]
 pub(super) struct Identity {
     current: Arc<AtomicU64>,
+    /// With its run id.
     known: Mutex<Option<(String, Server)>>,
 }
 
 impl Identity {
-    /// A link to the server with this run id, whose clock was just looked at.
-    pub(super) fn link(&self, connection: MultiplexedConnection, run_id: &str, sample: Sample) -> Link {
+    /// A link to this server, whose clock was just looked at.
+    pub(super) fn link(&self, connection: MultiplexedConnection, about: &About, sample: Sample) -> Link {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = about.identity();
         let server = match &*known {
-            Some((id, server)) if id == run_id && server.generation == self.current.load(Ordering::Relaxed) => {
+            Some((_, server)) if *server.identity == identity && server.generation == self.current.load(Ordering::Relaxed) => {
                 server.clock.learn(sample);
                 server.clone()
             }
             _ => {
                 let generation = self.current.fetch_add(1, Ordering::Relaxed) + 1;
-                let server = Server { generation, current: self.current.clone(), clock: Arc::new(Clock::new(sample)) };
-                *known = Some((run_id.to_owned(), server.clone()));
+                let clock = Arc::new(Clock::new(sample));
+                let server = Server { generation, current: self.current.clone(), clock, identity: identity.into() };
+                *known = Some((about.run_id.clone(), server.clone()));
                 server
             }
         };
         let health = Health { born: sample.received, broken: AtomicBool::new(false), silent: AtomicU32::new(0), server };
         Link { connection, health: Arc::new(health) }
+    }
+
+    /// The server in use says so of itself: true if it is what it was. Otherwise its connections are left.
+    pub(super) fn is_still(&self, about: &About) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, server)) = &*known else { return true };
+        let same = *server.identity == about.identity() && !about.replica;
+        if !same {
+            self.end(server);
+        }
+        same
     }
 
     /// The server with this run id is a replica: leave it, if it is the one in use.
@@ -127,8 +148,12 @@ impl Identity {
         if let Some((id, server)) = &*known
             && id == run_id
         {
-            let next = server.generation + 1;
-            let _ = self.current.compare_exchange(server.generation, next, Ordering::Relaxed, Ordering::Relaxed);
+            self.end(server);
         }
+    }
+
+    fn end(&self, server: &Server) {
+        let next = server.generation + 1;
+        let _ = self.current.compare_exchange(server.generation, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

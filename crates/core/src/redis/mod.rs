@@ -1,8 +1,9 @@
-//! The cache in Redis: [`Entries`](crate::cache::Entries) and [`Barriers`](crate::cache::Barriers) over a few shared connections.
+//! The cache in Redis: [`Entries`](crate::cache::Entries), [`Barriers`](crate::cache::Barriers) and
+//! [`Journal`](crate::journal::Journal) over a few shared connections.
 //!
 //! ```text
-//! entries, barriers   the port: what is asked, what the answers mean
-//!     call            one call: limits, retry, forgotten scripts      script  the five scripts
+//! entries, barriers   the ports: what is asked, what the answers mean   journal  the same, of write-back
+//!     call            one call: limits, retry, forgotten scripts      script  the scripts
 //!     pool ── link    connections, their health, their server         server, declared  what a new connection checks
 //!     clock           the server's time, seen from here               failure, reply    what answers mean
 //! ```
@@ -14,6 +15,7 @@ mod clock;
 mod declared;
 mod entries;
 mod failure;
+mod journal;
 mod link;
 mod pool;
 mod reply;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use bb8::Pool;
 
 pub use self::builder::RedisBuilder;
+pub use self::journal::RedisJournal;
 use self::pool::Connector;
 use crate::breaker;
 use crate::cache::Bytes;
@@ -45,7 +48,8 @@ const LONGEST: u64 = 1 << 50;
 ///
 /// Every call ends by its limit: [`checkout_timeout`](RedisBuilder::checkout_timeout) and
 /// [`response_timeout`](RedisBuilder::response_timeout) together, per 500 keys or 4 MiB of values. A call whose connection breaks is repeated
-/// on a new one within that limit; every operation may arrive twice without harm. While the server does not answer, a breaker
+/// on a new one within that limit; every operation but one may arrive twice without harm, and that one, an accept of
+/// write-back, is not repeated. While the server does not answer, a breaker
 /// refuses calls at once. Keys that lie there as another type than a string are neither read nor overwritten.
 ///
 /// The server must be Redis 7.0 or newer, or speak like it; a replica is refused. The user of the URL needs the commands
@@ -56,7 +60,11 @@ const LONGEST: u64 = 1 << 50;
 ///     +get +mget +set +del +scan +time +info +evalsha +eval +script|load
 /// ```
 ///
-/// and `SELECT` for another database than 0.
+/// and `SELECT` for another database than 0. The scripts of write-back ([`RedisJournal`]) call besides, on the same keys:
+///
+/// ```text
+/// +getrange +strlen +setrange +hget +hmget +hset +hdel +hstrlen +zadd +zrem +zcard +zscore +zrange
+/// ```
 ///
 /// # Cancel safety
 /// A dropped call may still be carried out by the server. No connection is harmed, and no answer reaches another call.
@@ -120,9 +128,14 @@ impl fmt::Debug for Redis {
     }
 }
 
+/// Whole milliseconds.
+fn whole_millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(LONGEST).min(LONGEST)
+}
+
 /// Whole milliseconds, at least one: the server refuses an expiry of nothing.
 fn millis(d: Duration) -> u64 {
-    u64::try_from(d.as_millis()).unwrap_or(LONGEST).clamp(1, LONGEST)
+    whole_millis(d).max(1)
 }
 
 fn namespace_of(key: &[u8]) -> Cow<'_, str> {

@@ -20,7 +20,7 @@ use super::declared::Declared;
 use super::failure::to_error;
 use super::link::{Identity, Link, ask};
 use super::reply;
-use super::server::About;
+use super::server::{About, SECTIONS};
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
 use crate::tasks::until;
@@ -55,6 +55,11 @@ impl Connector {
 
     pub(super) fn declared(&self) -> &Declared {
         &self.0.declared
+    }
+
+    /// What the server in use says of itself now: true if it is what it was.
+    pub(super) fn is_still(&self, about: &About) -> bool {
+        self.0.identity.is_still(about)
     }
 
     /// A pool with all its connections: a wrong address, password or certificate shows here.
@@ -107,7 +112,7 @@ impl Connector {
             return Err(Error::unavailable("the cache server is a replica"));
         }
         declared.verify_all(&mut connection, &about).await?;
-        Ok(identity.link(connection, &about.run_id, sample))
+        Ok(identity.link(connection, &about, sample))
     }
 }
 
@@ -146,7 +151,7 @@ impl InHand {
 async fn greet(connection: &mut MultiplexedConnection, runtime: &dyn Runtime) -> Result<(About, Sample)> {
     let mut questions = redis::pipe();
     questions.cmd("TIME");
-    for section in ["server", "replication", "memory"] {
+    for section in SECTIONS {
         questions.cmd("INFO").arg(section);
     }
     let sent = runtime.now();

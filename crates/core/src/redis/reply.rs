@@ -46,6 +46,21 @@ pub(super) fn list(value: Value) -> Result<Vec<Value>> {
     }
 }
 
+/// A whole number that is not negative.
+pub(super) fn number(value: Value) -> Result<u64> {
+    match whole(value)? {
+        Value::Int(n) => u64::try_from(n).ok(),
+        Value::BulkString(text) => std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()),
+        _ => None,
+    }
+    .ok_or_else(strange)
+}
+
+/// A list of so many.
+pub(super) fn exactly<const N: usize>(value: Value) -> Result<[Value; N]> {
+    list(value)?.try_into().map_err(|_| strange())
+}
+
 /// The last two of a list as seconds and microseconds: the server's clock, in microseconds.
 pub(super) fn time(value: &Value) -> Option<i64> {
     let Value::Array(parts) = value else { return None };

@@ -1,4 +1,6 @@
-//! The scripts: one operation on one key each. Their states and answers are those of [`entry::state`](crate::entry::state).
+//! The scripts. Those of look-aside do one operation on one key each; their states and answers are those of
+//! [`entry::state`](crate::entry::state). Those of write-back do one operation on one shard each, by
+//! [`entry::shard`](crate::entry::shard).
 
 use std::sync::OnceLock;
 
@@ -32,6 +34,44 @@ pub(super) static BEGIN: Script = Script::new(include_str!("scripts/begin.lua"))
 /// `Slot::finish`
 pub(super) static FINISH: Script = Script::new(include_str!("scripts/finish.lua"));
 
+/// Those of write-back.
+pub(super) mod journal {
+    use super::Script;
+
+    /// `ShardState::lease`
+    pub(in crate::redis) static LEASE: Script = Script::new(include_str!("scripts/journal/lease.lua"));
+    /// `ShardState::fill`
+    pub(in crate::redis) static FILL: Script = Script::new(include_str!("scripts/journal/fill.lua"));
+    /// `ShardState::invalidate`
+    pub(in crate::redis) static INVALIDATE: Script = Script::new(include_str!("scripts/journal/invalidate.lua"));
+    /// `ShardState::status`
+    pub(in crate::redis) static STATUS: Script = Script::new(include_str!("scripts/journal/status.lua"));
+    /// `ShardState::accept`
+    pub(in crate::redis) static ACCEPT: Script = Script::new(include_str!("scripts/journal/accept.lua"));
+    /// `ShardState::settled`
+    pub(in crate::redis) static SETTLED: Script = Script::new(include_str!("scripts/journal/settled.lua"));
+    /// `ShardState::lead`
+    pub(in crate::redis) static LEAD: Script = Script::new(include_str!("scripts/journal/lead.lua"));
+    /// `ShardState::install`
+    pub(in crate::redis) static INSTALL: Script = Script::new(include_str!("scripts/journal/install.lua"));
+    /// `ShardState::claim`
+    pub(in crate::redis) static CLAIM: Script = Script::new(include_str!("scripts/journal/claim.lua"));
+    /// `ShardState::acknowledge`
+    pub(in crate::redis) static ACKNOWLEDGE: Script = Script::new(include_str!("scripts/journal/acknowledge.lua"));
+    /// `ShardState::park`
+    pub(in crate::redis) static PARK: Script = Script::new(include_str!("scripts/journal/park.lua"));
+    /// `ShardState::dirty_keys`
+    pub(in crate::redis) static DIRTY: Script = Script::new(include_str!("scripts/journal/dirty.lua"));
+    /// `ShardState::supersede`
+    pub(in crate::redis) static SUPERSEDE: Script = Script::new(include_str!("scripts/journal/supersede.lua"));
+    /// `ShardState::release`
+    pub(in crate::redis) static RELEASE: Script = Script::new(include_str!("scripts/journal/release.lua"));
+    /// `ShardState::resume`
+    pub(in crate::redis) static RESUME: Script = Script::new(include_str!("scripts/journal/resume.lua"));
+    /// `ShardState::dead_letters`
+    pub(in crate::redis) static DEAD_LETTERS: Script = Script::new(include_str!("scripts/journal/dead_letters.lua"));
+}
+
 impl Script {
     const fn new(source: &'static str) -> Self {
         Script { source, sha: OnceLock::new() }
@@ -44,8 +84,8 @@ impl Script {
         }
     }
 
-    /// A call on one key; the caller adds the arguments.
-    pub(super) fn call(&self, form: Form, key: &[u8]) -> Cmd {
+    /// A call; the caller adds the number of keys, the keys and the arguments.
+    pub(super) fn cmd(&self, form: Form) -> Cmd {
         let mut cmd = Cmd::new();
         if form == Form::Whole {
             cmd.arg("EVAL").arg(self.source);
@@ -53,7 +93,6 @@ impl Script {
             let sha = self.sha.get_or_init(|| redis::Script::new(self.source).get_hash().to_owned());
             cmd.arg("EVALSHA").arg(sha);
         }
-        cmd.arg(1).arg(key);
         cmd
     }
 }
@@ -70,6 +109,21 @@ mod tests {
         }
         for script in [&LEASE, &FILL] {
             assert_eq!(first(script), "#!lua");
+        }
+    }
+
+    #[test]
+    fn what_drains_a_shard_runs_when_memory_is_full_and_what_fills_it_does_not() {
+        use journal::*;
+        let first = |script: &Script| script.source.lines().next().unwrap_or_default();
+        for script in [&INVALIDATE, &LEAD, &INSTALL, &CLAIM, &ACKNOWLEDGE, &PARK, &SUPERSEDE, &RELEASE, &RESUME] {
+            assert_eq!(first(script), "#!lua flags=allow-oom");
+        }
+        for script in [&LEASE, &FILL, &ACCEPT] {
+            assert_eq!(first(script), "#!lua");
+        }
+        for script in [&STATUS, &SETTLED, &DIRTY, &DEAD_LETTERS] {
+            assert_eq!(first(script), "#!lua flags=no-writes");
         }
     }
 }

@@ -1,19 +1,28 @@
 //! What a new connection learns about the server behind it, from `INFO`: managed services forbid `CONFIG`.
 
+use super::declared::WRITE_BACK;
+use crate::cache::{Bytes, Declaration};
 use crate::error::{Error, Result};
 
 /// The scripts' flags and `SET … NX GET` came with this release.
 const OLDEST: u32 = 7;
+
+/// The parts of `INFO` that are read.
+pub(super) const SECTIONS: [&str; 4] = ["server", "replication", "memory", "persistence"];
 
 /// What `INFO` says that matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct About {
     /// Changes with every start of the server.
     pub(super) run_id: String,
+    /// Changes when the server begins a history of its own, as a replica does that is promoted.
+    replid: String,
     /// Copies another server, and may lag behind it.
     pub(super) replica: bool,
     /// What it does when memory is full; `None` if it does not say.
-    pub(super) policy: Option<String>,
+    policy: Option<String>,
+    /// Writes every change to a file.
+    append_only: bool,
     release: u32,
 }
 
@@ -24,13 +33,20 @@ impl About {
         for (name, value) in info.lines().filter_map(|line| line.split_once(':')) {
             match name {
                 "run_id" => value.clone_into(&mut about.run_id),
+                "master_replid" => value.clone_into(&mut about.replid),
                 "role" => about.replica = value != "master",
                 "maxmemory_policy" => about.policy = Some(value.to_owned()),
+                "aof_enabled" => about.append_only = value == "1",
                 "redis_version" => about.release = value.split('.').next().and_then(|n| n.parse().ok()).unwrap_or(0),
                 _ => {}
             }
         }
         about
+    }
+
+    /// Changes whenever what the server holds may be another state than it was: at a start, a failover, a restore.
+    pub(super) fn identity(&self) -> Bytes {
+        [self.run_id.as_bytes(), b":", self.replid.as_bytes()].concat()
     }
 
     /// # Errors
@@ -42,16 +58,43 @@ impl About {
         Err(Error::invalid(format!("the cache server must be Redis {OLDEST}.0 or newer")))
     }
 
+    /// What the namespace needs of the server.
+    ///
     /// # Errors
-    /// `Invalid` if the server could remove a key that has no expiry.
-    pub(super) fn check_policy(&self) -> Result<()> {
+    /// `Invalid` if the server could remove a key that has no expiry, or forgets everything when it restarts, or, for
+    /// write-back, cannot be told from another one.
+    pub(super) fn check(&self, declaration: &Declaration) -> Result<()> {
+        let write_back = declaration.mode == WRITE_BACK;
+        if declaration.no_eviction {
+            self.check_policy(write_back)?;
+        }
+        if declaration.persistence && !self.append_only {
+            return Err(Error::invalid(
+                "the cache server does not log its changes to a file, so that accepted changes are lost when it restarts: set its \
+                 appendonly to yes, or accept that with allow_volatile_changes()",
+            ));
+        }
+        if write_back && (self.run_id.is_empty() || self.replid.is_empty()) {
+            return Err(Error::invalid(
+                "INFO does not tell the cache server's run_id and master_replid, without which a loss would go unnoticed",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_policy(&self, write_back: bool) -> Result<()> {
         let policy = self.policy.as_deref().unwrap_or("an unknown policy");
         if policy == "noeviction" || policy.starts_with("volatile-") {
             return Ok(());
         }
+        let (removes, accept) = if write_back {
+            ("an accepted change that SQL does not have", "lost changes with allow_evictable_changes()")
+        } else {
+            ("a commit barrier", "stale reads with allow_evictable_barriers()")
+        };
         Err(Error::invalid(format!(
-            "the cache server evicts by {policy}, which could remove a commit barrier: set its maxmemory-policy to noeviction or \
-             to one of volatile-*, or accept stale reads with allow_evictable_barriers()"
+            "the cache server evicts by {policy}, which could remove {removes}: set its maxmemory-policy to noeviction or to one of \
+             volatile-*, or accept {accept}"
         )))
     }
 }
@@ -61,12 +104,22 @@ mod tests {
     use super::*;
     use crate::error::Kind;
 
+    fn strict() -> Declaration {
+        Declaration { namespace: "users".into(), mode: "strict", no_eviction: true, persistence: false }
+    }
+
+    fn write_back() -> Declaration {
+        Declaration { mode: WRITE_BACK, persistence: true, ..strict() }
+    }
+
     #[test]
     fn info_is_read() {
-        let about =
-            About::read("# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\nrole:master\r\nmaxmemory_policy:volatile-lru\r\n");
+        let text = "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\nrole:master\r\nmaster_replid:def\r\nmaster_replid2:0\r\n\
+                    maxmemory_policy:volatile-lru\r\naof_enabled:1\r\n";
+        let about = About::read(text);
         assert_eq!((about.run_id.as_str(), about.replica, about.policy.as_deref()), ("abc", false, Some("volatile-lru")));
-        assert!(about.check_release().is_ok() && about.check_policy().is_ok());
+        assert_eq!(about.identity(), b"abc:def");
+        assert!(about.check_release().is_ok() && about.check(&strict()).is_ok() && about.check(&write_back()).is_ok());
         assert!(About::read("role:slave").replica);
     }
 
@@ -76,9 +129,23 @@ mod tests {
             assert_eq!(About::read(old).check_release().map_err(|e| e.kind()), Err(Kind::Invalid));
         }
         assert!(About::read("redis_version:10.1").check_release().is_ok());
-        let refused = About::read("maxmemory_policy:allkeys-lru").check_policy().expect_err("evicts barriers").to_string();
-        assert!(refused.contains("allkeys-lru") && refused.contains("allow_evictable_barriers()"), "{refused}");
-        assert!(About::default().check_policy().is_err(), "does not say");
-        assert!(About::read("maxmemory_policy:noeviction").check_policy().is_ok());
+        let about = About::read("maxmemory_policy:allkeys-lru");
+        for (declaration, accept) in [(strict(), "allow_evictable_barriers()"), (write_back(), "allow_evictable_changes()")] {
+            let refused = about.check(&declaration).expect_err("evicts").to_string();
+            assert!(refused.contains("allkeys-lru") && refused.contains(accept), "{refused}");
+        }
+        assert!(About::default().check(&strict()).is_err(), "does not say");
+        assert!(About::read("maxmemory_policy:noeviction").check(&strict()).is_ok());
+    }
+
+    #[test]
+    fn write_back_needs_a_file_and_a_name() {
+        let of = |text: &str| About::read(&format!("maxmemory_policy:noeviction\n{text}")).check(&write_back());
+        let refused = of("run_id:a\nmaster_replid:b\naof_enabled:0").expect_err("volatile").to_string();
+        assert!(refused.contains("allow_volatile_changes()"), "{refused}");
+        for nameless in ["aof_enabled:1", "aof_enabled:1\nrun_id:a", "aof_enabled:1\nmaster_replid:b"] {
+            assert_eq!(of(nameless).map_err(|e| e.kind()), Err(Kind::Invalid));
+        }
+        assert!(of("run_id:a\nmaster_replid:b\naof_enabled:1").is_ok());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Dead, Frozen, Open, ShardState};
 use crate::cache::Bytes;
-use crate::entry::held::{Dirty, Held};
+use crate::entry::held::{Dirty, Held, is_dirty};
 use crate::entry::state::{Slot, State};
 use crate::error::{Error, Result};
 use crate::journal::{Ack, BatchId, Claimed, Freeze, Identity, Item, PAGE};
@@ -46,7 +46,10 @@ impl ShardState {
                 break;
             }
             match self.entries.get(key) {
+                // A later change of a key that is in this batch: for the next one.
+                _ if self.frozen.contains_key(key) => {}
                 Some(Held::Dirty(dirty)) if dirty.schema != freeze.schema => {}
+                Some(Held::Foreign(bytes)) if is_dirty(bytes) => {}
                 Some(Held::Dirty(dirty)) => {
                     bytes += dirty.value.len() as u64;
                     keys.push(key.clone());

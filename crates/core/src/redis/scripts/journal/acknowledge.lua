@@ -1,0 +1,53 @@
+#!lua flags=allow-oom
+-- SQL has these changes of the batch. The second form of `ShardState::acknowledge` in entry/shard/batch.rs.
+-- KEYS: the shard's meta, frozen, open, then the keys; ARGV: identity, epoch, the batch's epoch and number, then per key the
+-- value entry of the row that SQL returned ('' for none) and its time to live (milliseconds).
+-- Answers how many changes the batch still holds.
+-- Keeps: acts only on the open batch of that name, which ends with its last change; a newer change stays; a lease that was given
+-- out meanwhile is void; a clean value always has an expiry. Runs when memory is full: it makes room.
+local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'inc', 'open_epoch', 'open_batch', 'open_bytes')
+if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
+  return 'EPOCH'
+end
+if meta[5] ~= ARGV[3] or meta[6] ~= ARGV[4] then
+  return 0
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local header = '\215C\1' .. struct.pack('>I8', tonumber(meta[4] or 0))
+local bytes = tonumber(meta[7] or 0)
+for n = 4, #KEYS do
+  local key, clean = KEYS[n], ARGV[2 * n - 3]
+  local member = string.sub(key, #KEYS[1] - 1)
+  local frozen = redis.call('HGET', KEYS[3], 'h' .. member)
+  if frozen then
+    bytes = math.max(0, bytes - redis.call('HSTRLEN', KEYS[3], 'v' .. member))
+    redis.call('HDEL', KEYS[3], 'h' .. member, 'v' .. member)
+    redis.call('ZREM', KEYS[2], member)
+
+    -- Its own entry becomes clean, a newer one stays, and whatever is being filled was read before.
+    local head = redis.pcall('GETRANGE', key, 0, 38)
+    local kind = type(head) == 'string' and string.sub(head, 1, 3)
+    if kind == '\215D\1' then
+      local version = #head == 39 and string.sub(head, 8, 23) or string.rep('\0', 16)
+      if version == string.sub(frozen, 13, 28) then
+        if clean == '' then
+          redis.call('DEL', key)
+        else
+          redis.call('SET', key, header .. clean, 'PXAT', now + ARGV[2 * n - 2])
+        end
+      end
+    elseif kind == '\215C\1' then
+      redis.call('DEL', key)
+    end
+  end
+end
+
+local left = redis.call('ZCARD', KEYS[2])
+if left == 0 then
+  redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes')
+else
+  redis.call('HSET', KEYS[1], 'open_bytes', bytes)
+end
+return left

@@ -1,0 +1,83 @@
+#!lua flags=allow-oom
+-- A page of the open batch; freezes due changes into it. The second form of `ShardState::claim` in entry/shard/batch.rs.
+-- KEYS: the shard's meta, dirty, frozen, open; ARGV: identity, epoch, from, and what to freeze: schema (4 bytes), waited for
+-- (milliseconds), at most so many keys, no further one after so many bytes.
+-- Reads the entries of the dirty keys: their names start as KEYS[1] does, so they lie in the same slot.
+-- Keeps: a whole batch stays as it is; keys are frozen as copies, each once per batch; a key leaves the dirty set here; what this
+-- process cannot read stays; at most 200 are frozen and 1,000 looked at. Runs when memory is full: draining must go on.
+local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'batch', 'dirty_bytes', 'open_epoch', 'open_batch',
+  'open_count', 'open_whole', 'open_bytes')
+if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
+  return 'EPOCH'
+end
+local from = tonumber(ARGV[3])
+if not meta[7] and from > 0 then
+  return {'NONE'}
+end
+local stem = string.sub(KEYS[1], 1, -5) .. 'e:'
+-- The number is taken once something is due.
+local epoch, batch = meta[6] or ARGV[2], tonumber(meta[7]) or tonumber(meta[4] or 0) + 1
+local count, whole, bytes = tonumber(meta[8] or 0), meta[9] == '1', tonumber(meta[10] or 0)
+
+if not whole then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local waited, max_keys, max_bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  local picked, sum, looked = {}, bytes, 0
+  local function look(member, since)
+    local head = redis.pcall('GETRANGE', stem .. member, 0, 38)
+    head = type(head) == 'string' and head or ''
+    if redis.call('ZSCORE', KEYS[3], member) then
+      return
+    elseif string.sub(head, 1, 3) == '\215D\1' then
+      local change = #head == 39 and string.sub(head, 4) or string.rep('\0', 36)
+      if string.sub(change, 1, 4) == ARGV[4] then
+        sum = sum + math.max(0, redis.call('STRLEN', stem .. member) - 39)
+        picked[#picked + 1] = {member, struct.pack('>I8', since) .. change}
+      end
+    elseif #head < 3 or string.sub(head, 1, 2) ~= '\215D' then
+      -- Not ours to lose: an entry that somebody removed leaves nothing to flush.
+      picked[#picked + 1] = {member}
+    end
+  end
+  while looked < 1000 do
+    local page = redis.call('ZRANGE', KEYS[2], looked, looked + 199, 'WITHSCORES')
+    looked = #page == 400 and looked + 200 or 1000
+    for n = 1, #page, 2 do
+      local since = tonumber(page[n + 1])
+      local full = count + #picked >= max_keys or sum >= max_bytes or #picked == 200
+      if full or math.max(0, now - since) < waited then
+        looked = 1000
+        break
+      end
+      look(page[n], since)
+    end
+  end
+  whole = #picked < 200 or count + #picked >= max_keys or sum >= max_bytes
+
+  local before = bytes
+  for _, change in ipairs(picked) do
+    local member, frozen = change[1], change[2]
+    redis.call('ZREM', KEYS[2], member)
+    if frozen then
+      local value = redis.call('GETRANGE', stem .. member, 39, -1)
+      redis.call('HSET', KEYS[4], 'h' .. member, frozen, 'v' .. member, value)
+      redis.call('ZADD', KEYS[3], count, member)
+      count, bytes = count + 1, bytes + #value
+    end
+  end
+  local left = redis.call('ZCARD', KEYS[2]) > 0 and math.max(0, tonumber(meta[5] or 0) - (bytes - before)) or 0
+  redis.call('HSET', KEYS[1], 'dirty_bytes', left)
+  if redis.call('ZCARD', KEYS[3]) == 0 then
+    return {'NONE'}
+  end
+  redis.call('HSET', KEYS[1], 'batch', math.max(batch, tonumber(meta[4] or 0)), 'open_epoch', epoch, 'open_batch', batch,
+    'open_count', count, 'open_whole', whole and 1 or 0, 'open_bytes', bytes)
+end
+
+local items = {}
+for _, member in ipairs(redis.call('ZRANGE', KEYS[3], from, '+inf', 'BYSCORE', 'LIMIT', 0, 200)) do
+  local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
+  items[#items + 1] = {member, string.sub(frozen[1], 9, 28), frozen[2]}
+end
+return {'OPEN', epoch, batch, (whole and from + 200 >= count) and 1 or 0, items}

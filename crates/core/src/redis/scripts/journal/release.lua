@@ -1,0 +1,52 @@
+#!lua flags=allow-oom
+-- In a recovery, drops or dissolves a page of the open batch. The second form of `ShardState::release` in
+-- entry/shard/recovery.rs.
+-- KEYS: the shard's meta, dirty, frozen, open; ARGV: identity, epoch, the batch's epoch and number, 'DROP' or 'DISSOLVE'.
+-- Answers how many changes the batch still holds. Writes the entries of the frozen keys: their names start as KEYS[1] does, so
+-- they lie in the same slot.
+-- Keeps: only while the shard recovers on this very server, in this epoch, and only the open batch of that name, which ends with
+-- its last change; a newer change stays, and stands for both. Runs when memory is full: a shard that recovers does not drain.
+local meta = redis.call('HMGET', KEYS[1], 'recovering', 'epoch', 'open_epoch', 'open_batch', 'open_bytes', 'dirty_bytes')
+if meta[1] ~= ARGV[1] or meta[2] ~= ARGV[2] then
+  return 'EPOCH'
+end
+if meta[3] ~= ARGV[3] or meta[4] ~= ARGV[4] then
+  return 0
+end
+
+local stem = string.sub(KEYS[1], 1, -5) .. 'e:'
+local bytes, dirty_bytes = tonumber(meta[5] or 0), tonumber(meta[6] or 0)
+for _, member in ipairs(redis.call('ZRANGE', KEYS[3], 0, 199)) do
+  local key = stem .. member
+  local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
+  bytes = math.max(0, bytes - #frozen[2])
+  redis.call('HDEL', KEYS[4], 'h' .. member, 'v' .. member)
+  redis.call('ZREM', KEYS[3], member)
+
+  local head = redis.pcall('GETRANGE', key, 0, 38)
+  local kind = type(head) == 'string' and string.sub(head, 1, 3)
+  local change = kind and #head == 39 and string.sub(head, 4) or string.rep('\0', 36)
+  if ARGV[5] == 'DROP' then
+    -- Its own entry goes, a newer one stays, and whatever is being filled was read before.
+    if kind == '\215C\1' or (kind == '\215D\1' and string.sub(change, 5, 20) == string.sub(frozen[1], 13, 28)) then
+      redis.call('DEL', key)
+    end
+  elseif redis.call('ZSCORE', KEYS[2], member) then
+    if kind == '\215D\1' then
+      redis.call('SETRANGE', key, 3, string.sub(change, 1, 20) .. string.sub(frozen[1], 29))
+    end
+  else
+    dirty_bytes = dirty_bytes + #frozen[2]
+    redis.call('SET', key, '\215D\1' .. string.sub(frozen[1], 9) .. frozen[2])
+    redis.call('ZADD', KEYS[2], (struct.unpack('>I8', frozen[1])), member)
+  end
+end
+
+redis.call('HSET', KEYS[1], 'dirty_bytes', dirty_bytes)
+local left = redis.call('ZCARD', KEYS[3])
+if left == 0 then
+  redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes')
+else
+  redis.call('HSET', KEYS[1], 'open_bytes', bytes)
+end
+return left

@@ -1,0 +1,16 @@
+#!lua flags=no-writes
+-- Looks. The second form of `ShardState::status` in entry/shard/mod.rs.
+-- KEYS: the shard's meta, dirty, frozen, dead; ARGV: identity.
+-- Answers whatever the identity, and with it; the oldest change's age in milliseconds is -1 where there is none.
+local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'seq', 'dirty_bytes', 'open_bytes')
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local installed = meta[1] == ARGV[1] and not meta[2]
+local oldest = tonumber(redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2])
+local number = function(n)
+  return tonumber(meta[n] or 0)
+end
+return {
+  ARGV[1], installed and 1 or 0, number(3), redis.call('ZCARD', KEYS[2]), number(5),
+  oldest and math.max(0, now - oldest) or -1, redis.call('ZCARD', KEYS[3]), number(6), redis.call('ZCARD', KEYS[4]), number(4),
+}
