@@ -12,8 +12,8 @@ use crate::suites::{self, Suites};
 use crate::tally::{self, Counts, Step};
 use crate::workspace::{Workspace, cargo};
 
-/// A crate outside the workspace, as a user's would be.
-const OUTSIDE: &str = "tests/outside/Cargo.toml";
+/// Crates outside the workspace, as a user's would be, each with one dependency of ours.
+const OUTSIDE: [&str; 2] = ["through", "back"];
 
 pub(crate) fn run(install: bool) -> Result<()> {
     let workspace = Workspace::load()?;
@@ -24,8 +24,8 @@ pub(crate) fn run(install: bool) -> Result<()> {
     for (suite, packages) in workspace.server_tests() {
         steps.push(run.server_suite(suite, &packages)?);
     }
-    if workspace.root.join(OUTSIDE).exists() {
-        steps.push(run.outside()?);
+    for outside in OUTSIDE {
+        steps.push(run.outside(outside)?);
     }
     steps.extend(run.faults_not_run());
     drop(services);
@@ -65,20 +65,21 @@ impl Run<'_> {
     }
 
     /// Built and run in the workspace's own directory of artifacts, with the versions of the workspace's lock file.
-    fn outside(&self) -> Result<Step> {
-        let name = "outside crate".to_owned();
+    fn outside(&self, outside: &str) -> Result<Step> {
+        let name = format!("outside crate ({outside})");
         suites::announce(&name);
         if let Some(why) = self.why_not() {
             return Ok(suites::skipped(name, 1, why));
         }
         let watch = Stopwatch::start();
         let root = &self.workspace.root;
-        let lock = root.join(OUTSIDE).with_file_name("Cargo.lock");
+        let manifest = root.join("tests/outside").join(outside).join("Cargo.toml");
+        let lock = manifest.with_file_name("Cargo.lock");
         if !lock.exists() {
             fs::copy(root.join("Cargo.lock"), lock).context("copy the lock file")?;
         }
         let mut command = cargo();
-        command.args(["run", "--manifest-path", OUTSIDE, "--target-dir"]).arg(&self.workspace.target_dir);
+        command.args(["run", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&self.workspace.target_dir);
         let status = child::run(command.current_dir(root).env("RUST_BACKTRACE", "1").envs(self.services.env()))?;
         let counts = Counts { passed: status.success().into(), ..Counts::default() };
         Ok(Step::ended(name, counts, status, watch.elapsed()))

@@ -17,6 +17,9 @@ pub(crate) struct Round {
     pub(crate) looks: (u64, u64),
     /// The write-only phase, and what was counted in it.
     pub(crate) writes: Tally,
+    /// How long that phase took until all of it was in SQL, and how many rows SQL wrote for it.
+    pub(crate) settled: Duration,
+    pub(crate) rows: u64,
     pub(crate) counted: Counted,
     pub(crate) read_at_rest: u64,
     pub(crate) stale_at_rest: u64,
@@ -31,11 +34,15 @@ pub(crate) struct Column {
     pub(crate) calls_per_second: Spread,
     pub(crate) reads_per_second: Spread,
     pub(crate) writes_per_second: Spread,
+    /// Of the write-only phase, until the last one is in SQL.
+    pub(crate) settled_writes_per_second: Spread,
     pub(crate) read_microseconds: Quantiles,
     pub(crate) write_microseconds: Quantiles,
     /// Of looks into the cache; none without a cache.
     pub(crate) miss_ratio: Option<f64>,
     pub(crate) reads: u64,
+    /// What a read returns has a version that SQL gave: else staleness was not judged.
+    pub(crate) judged: bool,
     pub(crate) stale_reads: u64,
     pub(crate) stale_share: Option<f64>,
     pub(crate) stale_age_median_ms: Option<f64>,
@@ -46,6 +53,7 @@ pub(crate) struct Column {
     pub(crate) lost_writes: u64,
     pub(crate) cache_writes_per_1000: Option<f64>,
     pub(crate) sql_statements_per_1000: Option<f64>,
+    pub(crate) sql_rows_per_1000: Option<f64>,
     /// Redis' own count per 1,000 writes, by command, those in scripts included.
     pub(crate) cache_commands_per_1000: BTreeMap<String, f64>,
     /// Of writes that tell what became of the cached copy.
@@ -65,7 +73,9 @@ impl Column {
         };
         let calls_per_second = spread(|tally| tally.reads.count() + tally.writes.count())?;
         let (reads_per_second, writes_per_second) = (spread(|tally| tally.reads.count())?, spread(|tally| tally.writes.count())?);
-        let Sum { mut tally, writes, counted, looks, read_at_rest, stale_at_rest, lost_writes } = Sum::of(rounds);
+        let settled: Vec<f64> = rounds.iter().map(|round| rate(round.writes.writes.count(), round.settled)).collect();
+        let settled_writes_per_second = Spread::of(&settled)?;
+        let Sum { mut tally, writes, rows, counted, looks, read_at_rest, stale_at_rest, lost_writes } = Sum::of(rounds);
         let ages = median_and_max(&mut tally.ages);
         let stale_reads = tally.ages.len() as u64;
         let counted_writes = writes.writes.count();
@@ -78,10 +88,12 @@ impl Column {
             calls_per_second,
             reads_per_second,
             writes_per_second,
+            settled_writes_per_second,
             read_microseconds: tally.reads.quantiles(),
             write_microseconds: tally.writes.quantiles(),
             miss_ratio: share(looks.0 - looks.1, looks.0),
             reads: tally.reads.count(),
+            judged: kind != Kind::WriteBack,
             stale_reads,
             stale_share: share(stale_reads, tally.reads.count()),
             stale_age_median_ms: ages.map(|(median, _)| ms(median)),
@@ -92,6 +104,7 @@ impl Column {
             lost_writes,
             cache_writes_per_1000: cached.then(|| per(&counted.cache_writes())).flatten(),
             sql_statements_per_1000: per(&counted.statements),
+            sql_rows_per_1000: per(&rows),
             cache_commands_per_1000: counted.commands.iter().filter_map(|(name, n)| Some((name.clone(), per(n)?))).collect(),
             published_share: share(effects.published, effects.all()),
             invalidated_share: share(effects.invalidated, effects.all()),
@@ -110,6 +123,7 @@ impl Column {
 struct Sum {
     tally: Tally,
     writes: Tally,
+    rows: u64,
     counted: Counted,
     looks: (u64, u64),
     read_at_rest: u64,
@@ -120,10 +134,11 @@ struct Sum {
 impl Sum {
     fn of(rounds: Vec<Round>) -> Self {
         let (tally, writes, counted) = (Tally::new(), Tally::new(), Counted::default());
-        let mut sum = Sum { tally, writes, counted, looks: (0, 0), read_at_rest: 0, stale_at_rest: 0, lost_writes: 0 };
+        let mut sum = Sum { tally, writes, rows: 0, counted, looks: (0, 0), read_at_rest: 0, stale_at_rest: 0, lost_writes: 0 };
         for round in rounds {
             sum.tally.add(round.tally);
             sum.writes.add(round.writes);
+            sum.rows += round.rows;
             sum.counted.add(round.counted);
             sum.looks = (sum.looks.0 + round.looks.0, sum.looks.1 + round.looks.1);
             sum.read_at_rest += round.read_at_rest;
@@ -152,7 +167,9 @@ mod tests {
         tally.took = Duration::from_secs(1);
         let counted = Counted { statements: 3 * reads, commands: BTreeMap::from([("set".to_owned(), 2 * reads)]) };
         let writes = tally.clone();
-        Round { tally, looks: (reads, reads / 2), writes, counted, read_at_rest: 9, stale_at_rest: 1, lost_writes: 0 }
+        let (settled, rows) = (Duration::from_secs(2), reads / 2);
+        let (read_at_rest, stale_at_rest, lost_writes) = (9, 1, 0);
+        Round { tally, looks: (reads, reads / 2), writes, settled, rows, counted, read_at_rest, stale_at_rest, lost_writes }
     }
 
     #[test]
@@ -163,6 +180,7 @@ mod tests {
         assert_eq!((column.stale_age_median_ms, column.stale_age_max_ms), (Some(4.0), Some(9.0)));
         assert_eq!((column.miss_ratio, column.invalidated_share), (Some(0.5), Some(0.25)));
         assert_eq!((column.cache_writes_per_1000, column.sql_statements_per_1000), (Some(2_000.0), Some(3_000.0)));
+        assert_eq!((column.sql_rows_per_1000, column.settled_writes_per_second.median), (Some(500.0), 50.0));
         let rates = column.reads_per_second;
         assert_eq!((rates.median, rates.min, rates.max), (100.0, 100.0, 200.0));
         assert!(column.broken(), "a strict subject was stale");

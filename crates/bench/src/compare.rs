@@ -69,7 +69,7 @@ async fn round(servers: &mut Servers, plan: &Plan, kind: Kind, workload: workloa
     servers.reset(keys.count(), value_bytes).await?;
     let subject = Arc::new(Subject::build(kind, servers).await?);
     let all: Vec<i64> = (1..=keys.count()).collect();
-    if workload == workload::Kind::Ledger {
+    if workload != workload::Kind::EventLog {
         for page in all.chunks(PAGE) {
             subject.warm(page).await?;
         }
@@ -83,14 +83,20 @@ async fn round(servers: &mut Servers, plan: &Plan, kind: Kind, workload: workloa
     let tally = load.run(Mix::Whole, plan.measured).await?;
     let looks = load.subject.looks.take();
 
+    load.subject.settle().await?;
+    let flushed = load.subject.rows_flushed().await?;
     let count = Count::start(&mut servers.redis).await?;
+    let started = clock::now();
     let writes = load.run(Mix::WritesOnly, plan.counted).await?;
+    load.subject.settle().await?;
+    let settled = clock::now() - started;
     Tokio.sleep(SETTLED).await;
     let counted = count.stop(&mut servers.redis).await?;
+    let rows = load.subject.rows_flushed().await?.zip(flushed).map_or(writes.writes.count(), |(after, before)| after - before);
 
     let hottest = load.workload.hottest(plan.at_rest);
     let read_at_rest = hottest.len() as u64;
     let stale_at_rest = load.at_rest(hottest).await?;
     let lost_writes = load.known.lost(table::versions(&mut servers.admin).await?);
-    Ok(Round { tally, looks, writes, counted, read_at_rest, stale_at_rest, lost_writes })
+    Ok(Round { tally, looks, writes, settled, rows, counted, read_at_rest, stale_at_rest, lost_writes })
 }

@@ -100,7 +100,9 @@ impl Load {
         let row = self.subject.read(id).await?;
         let ended = clock::now();
         tally.reads.record(ended - started);
-        tally.ages.extend(self.judge(id, row.map_or(0, |row| row.version), started, ended));
+        if self.subject.reads_committed_rows() {
+            tally.ages.extend(self.judge(id, row.map_or(0, |row| row.version), started, ended));
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The two servers, and what the run makes on them: one schema, keys under one prefix. Both are removed at the end.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 use bb8::CustomizeConnection;
@@ -89,6 +90,12 @@ impl Servers {
     /// If it cannot be reached.
     pub(crate) async fn writeway(&self) -> Result<Redis> {
         Ok(Redis::builder(self.redis_url.as_str()).prefix(&self.prefix).connect().await?)
+    }
+
+    /// A name that no round had before: write-back's fence in SQL outlives the keys in Redis.
+    pub(crate) fn fresh_namespace(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        format!("back{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The table as it was at first, and no keys in the cache.

@@ -14,15 +14,20 @@ const NONE: &str = "–";
 /// A row: the note's, the figure's name, and the figure of a column.
 type Line = (&'static str, &'static str, fn(&Column) -> String);
 
-const LINES: [Line; 15] = [
+const LINES: [Line; 17] = [
     ("writes to the cache", "SET, DEL per 1,000 writes", |c| count(c.cache_writes_per_1000)),
     ("writes to SQL", "statements per 1,000 writes", |c| count(c.sql_statements_per_1000)),
+    ("", "rows per 1,000 writes", |c| count(c.sql_rows_per_1000)),
     ("reads", "p50 / p99 / p99.9, µs", |c| quantiles(c.read_microseconds)),
     ("", "per second, median (min – max)", |c| spread(c.reads_per_second)),
     ("writes", "p50 / p99 / p99.9, µs", |c| quantiles(c.write_microseconds)),
     ("", "per second, median (min – max)", |c| spread(c.writes_per_second)),
+    ("", "until in SQL, per second", |c| spread(c.settled_writes_per_second)),
     ("reads and writes", "per second, median (min – max)", |c| spread(c.calls_per_second)),
-    ("consistency", "stale reads", |c| format!("{} of {} ({})", c.stale_reads, c.reads, percent(c.stale_share))),
+    ("consistency", "stale reads", |c| match c.judged {
+        true => format!("{} of {} ({})", c.stale_reads, c.reads, percent(c.stale_share)),
+        false => NONE.to_owned(),
+    }),
     ("", "their age, median / max, ms", |c| match (c.stale_age_median_ms, c.stale_age_max_ms) {
         (Some(median), Some(max)) => format!("{median:.2} / {max:.2}"),
         _ => NONE.to_owned(),

@@ -9,7 +9,7 @@ use crate::keys::Keys;
 use crate::subject::Commit;
 use crate::table::Row;
 
-/// The note's use cases of write-through and write-around.
+/// The note's use cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Ledger,
     /// 95 % inserts of new rows; 5 % reads, nine in ten of them of recent rows, the more recent the likelier.
     EventLog,
+    /// 90 % puts of existing rows, the popular ones most; 10 % reads of the same.
+    Likes,
 }
 
 /// One call.
@@ -37,11 +39,12 @@ pub(crate) struct Workload {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 2] = [Kind::Ledger, Kind::EventLog];
+    pub(crate) const ALL: [Kind; 3] = [Kind::Ledger, Kind::Likes, Kind::EventLog];
 
     pub(crate) fn title(self) -> &'static str {
         match self {
             Kind::Ledger => "ledger (50 % reads, transactional upserts)",
+            Kind::Likes => "likes, as puts (90 % upserts of hot rows, 10 % reads)",
             Kind::EventLog => "event log (95 % inserts, 5 % reads, mostly of recent rows)",
         }
     }
@@ -49,7 +52,7 @@ impl Kind {
     pub(crate) fn commit(self) -> Commit {
         match self {
             Kind::Ledger => Commit::Transaction,
-            Kind::EventLog => Commit::Statement,
+            Kind::EventLog | Kind::Likes => Commit::Statement,
         }
     }
 }
@@ -65,6 +68,7 @@ impl Workload {
         let reads = match self.kind {
             Kind::Ledger => 0.5,
             Kind::EventLog => 0.05,
+            Kind::Likes => 0.1,
         };
         if random.random_bool(reads) { Call::Read(self.read(random)) } else { Call::Write(self.write(random)) }
     }
@@ -72,7 +76,7 @@ impl Workload {
     /// The row of the next write.
     pub(crate) fn write(&self, random: &mut impl Rng) -> Row {
         let id = match self.kind {
-            Kind::Ledger => self.keys.pick(random),
+            Kind::Ledger | Kind::Likes => self.keys.pick(random),
             Kind::EventLog => self.next.fetch_add(1, Ordering::Relaxed),
         };
         Row::new(id, random.random_range(10_000..1_000_000), self.value_bytes)
@@ -80,7 +84,7 @@ impl Workload {
 
     fn read(&self, random: &mut impl Rng) -> i64 {
         match self.kind {
-            Kind::Ledger => self.keys.pick(random),
+            Kind::Ledger | Kind::Likes => self.keys.pick(random),
             Kind::EventLog if random.random_bool(0.9) => self.recent(self.keys.rank(random)),
             Kind::EventLog => random.random_range(1..=self.keys.count()),
         }
@@ -99,7 +103,7 @@ impl Workload {
     /// The rows that are read most, the first of them first.
     pub(crate) fn hottest(&self, count: i64) -> Vec<i64> {
         let of = |n| match self.kind {
-            Kind::Ledger => self.keys.of_rank(n),
+            Kind::Ledger | Kind::Likes => self.keys.of_rank(n),
             Kind::EventLog => self.recent(n),
         };
         (1..=count.min(self.keys.count())).map(of).collect()

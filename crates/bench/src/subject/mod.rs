@@ -1,4 +1,4 @@
-//! What is compared: five ways to read and write one table.
+//! What is compared: six ways to read and write one table.
 
 mod look_aside;
 mod looks;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use writeway_around::WriteAround;
+use writeway_back::WriteBack;
 use writeway_core::change::CacheEffect;
 use writeway_core::sql::Sql;
 use writeway_through::WriteThrough;
@@ -35,6 +36,7 @@ pub(crate) enum Kind {
     WriteThrough,
     WriteAround,
     WriteAroundStrict,
+    WriteBack,
 }
 
 /// What a write must be to SQL.
@@ -58,8 +60,8 @@ impl Done {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 5] =
-        [Kind::SqlOnly, Kind::LookAside, Kind::WriteThrough, Kind::WriteAround, Kind::WriteAroundStrict];
+    pub(crate) const ALL: [Kind; 6] =
+        [Kind::SqlOnly, Kind::LookAside, Kind::WriteThrough, Kind::WriteBack, Kind::WriteAround, Kind::WriteAroundStrict];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -68,6 +70,7 @@ impl Kind {
             Kind::WriteThrough => "write-through (strict)",
             Kind::WriteAround => "write-around (eventual)",
             Kind::WriteAroundStrict => "write-around (strict)",
+            Kind::WriteBack => "write-back",
         }
     }
 }
@@ -83,6 +86,7 @@ enum Way {
     LookAside(LookAside),
     WriteThrough(WriteThrough<Store>),
     WriteAround(Around),
+    WriteBack(WriteBack<Store>),
 }
 
 impl Subject {
@@ -111,6 +115,7 @@ impl Subject {
             Kind::WriteAroundStrict => {
                 Way::WriteAround(Around { handle: around().strict().build(watched().await?).await?, strict: true })
             }
+            Kind::WriteBack => Way::WriteBack(writeway::back(servers).await?),
         };
         Ok(Subject { way, looks })
     }
@@ -123,6 +128,7 @@ impl Subject {
             Way::LookAside(aside) => aside.read(id).await,
             Way::WriteThrough(handle) => Ok(handle.get(&id).await?),
             Way::WriteAround(around) => Ok(around.handle.get(&id).await?),
+            Way::WriteBack(handle) => Ok(handle.get(&id).await?),
         }
     }
 
@@ -134,6 +140,34 @@ impl Subject {
             Way::LookAside(aside) => aside.write(row, commit).await,
             Way::WriteThrough(handle) => writeway::put_through(handle, row).await,
             Way::WriteAround(around) => around.write(row, commit).await,
+            Way::WriteBack(handle) => writeway::put_back(handle, row).await,
+        }
+    }
+
+    /// False where a read may return a row to which SQL has given no version yet, so that versions say nothing.
+    pub(crate) fn reads_committed_rows(&self) -> bool {
+        !matches!(self.way, Way::WriteBack(_))
+    }
+
+    /// Ends when all that was acknowledged is in SQL.
+    ///
+    /// # Errors
+    /// The subject's own.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        match &self.way {
+            Way::WriteBack(handle) => Ok(handle.flush().await?),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many rows were written to SQL so far, where that is not one per write.
+    ///
+    /// # Errors
+    /// The subject's own.
+    pub(crate) async fn rows_flushed(&self) -> Result<Option<u64>> {
+        match &self.way {
+            Way::WriteBack(handle) => Ok(Some(handle.stats().await?.flushed)),
+            _ => Ok(None),
         }
     }
 
@@ -147,6 +181,7 @@ impl Subject {
             Way::LookAside(aside) => aside.warm(ids).await?,
             Way::WriteThrough(handle) => drop(handle.get_many(ids).await?),
             Way::WriteAround(around) => drop(around.handle.get_many(ids).await?),
+            Way::WriteBack(handle) => drop(handle.get_many(ids).await?),
         }
         self.looks.take();
         Ok(())

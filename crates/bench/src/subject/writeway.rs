@@ -2,11 +2,13 @@
 
 use anyhow::{Context, Result};
 use writeway_around::WriteAround;
+use writeway_back::WriteBack;
 use writeway_core::change::Written;
 use writeway_core::sql::Sql;
 use writeway_through::WriteThrough;
 
-use super::{Commit, Done};
+use super::{Commit, Done, TIME_TO_LIVE};
+use crate::servers::Servers;
 use crate::table::{self, Entries, Row};
 
 pub(crate) type Store = Sql<Entries>;
@@ -21,6 +23,19 @@ impl Done {
 /// Strict writes are transactions in any case.
 pub(super) async fn put_through(to: &WriteThrough<Store>, row: Row) -> Result<Done> {
     Done::of(to.put(row).await?)
+}
+
+/// Write-back, with its defaults. The server is the run's, not ours to have an append-only file.
+pub(crate) async fn back(servers: &Servers) -> Result<WriteBack<Store>> {
+    let store = Sql::<Entries>::new(servers.pool.clone());
+    let builder = WriteBack::builder(store).namespace(&servers.fresh_namespace()).time_to_live(TIME_TO_LIVE);
+    Ok(builder.migrate().allow_volatile_changes().build(servers.writeway().await?).await?)
+}
+
+/// SQL numbers the row later: that it exists is all that is known of it.
+pub(super) async fn put_back(to: &WriteBack<Store>, row: Row) -> Result<Done> {
+    let _ticket = to.put(row).await?;
+    Ok(Done { version: 1, effect: None })
 }
 
 /// Write-around, strict or not.
