@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use writeway_around::WriteAround;
+use writeway_back::{Changes, WriteBack};
 use writeway_core::sql::{Sql, SqlTable};
 use writeway_through::WriteThrough;
 
@@ -19,11 +20,15 @@ use crate::table::{Entries, Row};
 /// Rows that are hits on both sides.
 const HOT: u64 = 1_000;
 const BATCH: u64 = 100;
+/// Rows of one flush.
+const FLUSH: u64 = 1_000;
+/// Longer than any case: what is measured does not flush by itself.
+const LATER: Duration = Duration::from_secs(3_600);
 /// Values are small: what the library adds shows most.
 const VALUE_BYTES: usize = 100;
 
 /// How many cases there are.
-pub(crate) const COUNT: usize = 7;
+pub(crate) const COUNT: usize = 10;
 
 /// One side: the n-th call's key among so many.
 #[derive(Clone)]
@@ -97,9 +102,18 @@ pub(crate) async fn prepare(servers: &mut Servers, plan: &Plan) -> Result<Vec<Ca
     for page in ids.chunks(500) {
         through.get_many(page).await?;
     }
+    let back = |name: &str, shards: u16| {
+        let builder = WriteBack::builder(store()).namespace(name).shards(shards).migrate().allow_volatile_changes();
+        builder.time_to_live(TIME_TO_LIVE).max_delay(LATER).max_batch(10_000).max_dirty(1_000_000)
+    };
+    let accepting = back("back", 16).build(servers.writeway().await?).await?;
+    let flushing = back("flush", 1).build(servers.writeway().await?).await?;
+    raw.open_journal().await?;
     let keys = u64::from(plan.keys);
     let mut cases = reads(&On { it: raw.clone(), keys }, &On { it: through.clone(), keys });
-    cases.extend(writes(&On { it: raw, keys }, &On { it: through, keys }, &On { it: around, keys }));
+    let (raw, through) = (On { it: raw, keys }, On { it: through, keys });
+    cases.extend(writes(&raw, &through, &On { it: around, keys }));
+    cases.extend(write_back(&raw, &through, &On { it: accepting, keys }, &On { it: flushing, keys }));
     Ok(cases)
 }
 
@@ -148,6 +162,50 @@ fn reads(raw: &On<Raw>, ours: &On<WriteThrough<Store>>) -> Vec<Case> {
             }),
         },
     ]
+}
+
+fn write_back(
+    raw: &On<Raw>,
+    through: &On<WriteThrough<Store>>,
+    accepting: &On<WriteBack<Store>>,
+    flushing: &On<WriteBack<Store>>,
+) -> Vec<Case> {
+    let put = call(accepting, |ours, n| async move { timed(some(ours.it.put(row(ours.any(n))))).await });
+    vec![
+        Case {
+            what: "write-back put, 64 tasks, throughput",
+            against: "EVALSHA of accept, one multiplexed connection",
+            how: How::Tasks,
+            goal: Goal::AtLeast(0.7),
+            raw: call(raw, |raw, n| async move { timed(some(raw.it.accept(row(raw.any(n))))).await }),
+            ours: put.clone(),
+        },
+        Case {
+            what: "write-back put, 64 tasks, throughput",
+            against: "write-through put, strict",
+            how: How::Tasks,
+            goal: Goal::AtLeast(4.0),
+            raw: call(through, |through, n| async move { timed(some(through.it.put(row(through.any(n))))).await }),
+            ours: put,
+        },
+        Case {
+            what: "write-back flush of 1,000 rows, rows per time",
+            against: "BEGIN, fence, upsert of 1,000, log, COMMIT",
+            how: How::Sequential,
+            goal: Goal::AtLeast(0.7),
+            raw: call(raw, |raw, n| async move { timed(some(raw.it.flush(&rows(n, raw.keys)))).await }),
+            ours: call(flushing, |ours, n| async move {
+                let changes = rows(n, ours.keys).into_iter().fold(Changes::new(), Changes::put);
+                let _ticket = ours.it.write(changes).await?;
+                timed(some(ours.it.flush())).await
+            }),
+        },
+    ]
+}
+
+/// A thousand rows of the table, each once.
+fn rows(n: u64, among: u64) -> Vec<Row> {
+    (0..FLUSH).map(|i| row(key(n * FLUSH + i, among))).collect()
 }
 
 fn writes(raw: &On<Raw>, through: &On<WriteThrough<Store>>, around: &On<WriteAround<Store>>) -> Vec<Case> {

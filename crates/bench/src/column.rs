@@ -84,7 +84,8 @@ impl Column {
         let cached = kind != Kind::SqlOnly;
         Some(Column {
             subject: kind.name(),
-            strict: matches!(kind, Kind::WriteThrough | Kind::WriteAroundStrict),
+            // At rest, write-back's reads must agree with SQL, too.
+            strict: matches!(kind, Kind::WriteThrough | Kind::WriteBack | Kind::WriteAroundStrict),
             calls_per_second,
             reads_per_second,
             writes_per_second,

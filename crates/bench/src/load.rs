@@ -135,6 +135,10 @@ impl Load {
             tasks.spawn(async move {
                 let mut stale = 0;
                 for id in some {
+                    if let Some(agrees) = load.subject.agrees_with_sql(id).await? {
+                        stale += u64::from(!agrees);
+                        continue;
+                    }
                     let started = clock::now();
                     let row = load.subject.read(id).await?;
                     stale += u64::from(load.known.age(id, row.map_or(0, |row| row.version), started).is_some());

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use diesel_async::AsyncConnection;
+use diesel_async::{AsyncConnection, RunQueryDsl};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, Script};
+use writeway_core::sql::Cached;
 
 use crate::servers::{Pool, Servers};
 use crate::table::{self, Row};
@@ -25,9 +26,12 @@ struct Scripts {
     begin: Script,
     finish: Script,
     invalidate: Script,
+    accept: Script,
 }
 
 const SECONDS: u64 = 3_600;
+const IDENTITY: &str = "raw";
+const MOST: u64 = 1 << 50;
 
 impl Raw {
     pub(crate) fn new(servers: &Servers) -> Self {
@@ -35,6 +39,7 @@ impl Raw {
             begin: Script::new(include_str!("../../core/src/redis/scripts/begin.lua")),
             finish: Script::new(include_str!("../../core/src/redis/scripts/finish.lua")),
             invalidate: Script::new(include_str!("../../core/src/redis/scripts/invalidate.lua")),
+            accept: Script::new(include_str!("../../core/src/redis/scripts/journal/accept.lua")),
         };
         let stem = format!("{}:raw:", servers.prefix);
         Raw { redis: servers.redis.clone(), pool: servers.pool.clone(), stem, scripts: Arc::new(scripts) }
@@ -90,6 +95,44 @@ impl Raw {
         let row = table::upsert(&mut *self.pool.get().await?, &[row]).await?.pop().context("no row")?;
         let _: redis::Value = self.scripts.invalidate.key(self.key(row.id)).invoke_async(&mut self.redis.clone()).await?;
         Ok(row)
+    }
+
+    /// Accepts a row into the journal.
+    pub(crate) async fn accept(&self, row: Row) -> Result<()> {
+        let stem = format!("{{{}}}:", self.stem);
+        let mut accept = self.scripts.accept.key(format!("{stem}meta"));
+        accept
+            .key(format!("{stem}dirty"))
+            .key(format!("{stem}frozen"))
+            .key(format!("{stem}open"))
+            .key(format!("{stem}e:{}", row.id));
+        accept.arg(IDENTITY).arg(u64::MAX >> 12).arg(MOST).arg(MOST).arg(MOST).arg(&[0_u8; 4][..]).arg(serde_json::to_vec(&row)?);
+        let _: redis::Value = accept.invoke_async(&mut self.redis.clone()).await?;
+        Ok(())
+    }
+
+    /// One flush of these rows: fence, upsert RETURNING, log, all in one transaction.
+    pub(crate) async fn flush(&self, rows: &[Row]) -> Result<Vec<Row>> {
+        let keys: Vec<u8> = rows.iter().flat_map(|row| row.id.to_be_bytes()).collect();
+        let mut conn = self.pool.get().await?;
+        let work = conn.transaction(async |conn| {
+            let fence = "UPDATE writeway_fence SET batch = batch + 1 WHERE namespace = 'raw' AND shard = 0 RETURNING batch";
+            Cached(diesel::sql_query(fence)).execute(conn).await?;
+            let rows = table::upsert(conn, rows).await?;
+            let log = "INSERT INTO writeway_batch SELECT 'raw', 0, batch, 1, $1 FROM writeway_fence WHERE namespace = 'raw'";
+            Cached(diesel::sql_query(log).bind::<diesel::sql_types::Binary, _>(keys)).execute(conn).await?;
+            anyhow::Ok(rows)
+        });
+        work.await
+    }
+
+    /// Not measured: opens the journal's shard, and makes a fence. The tables must be there.
+    pub(crate) async fn open_journal(&self) -> Result<()> {
+        let meta = [("identity", IDENTITY), ("epoch", "1"), ("inc", "1"), ("seq", "0")];
+        let () = self.redis.clone().hset_multiple(format!("{{{}}}:meta", self.stem), &meta).await?;
+        let fence = "INSERT INTO writeway_fence VALUES ('raw', 0, 1, 0)";
+        diesel::sql_query(fence).execute(&mut *self.pool.get().await?).await?;
+        Ok(())
     }
 
     /// Not measured: makes the next look a miss.

@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel::upsert::excluded;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::{Deserialize, Serialize};
+use writeway_core::bulk_upsert;
 use writeway_core::sql::{Cached, SqlTable};
 
 diesel::table! { entries (id) { id -> BigInt, amount -> BigInt, note -> Text, version -> BigInt, } }
@@ -55,8 +56,13 @@ pub(crate) async fn select(conn: &mut AsyncPgConnection, id: i64) -> QueryResult
     entries::table.find(id).select(Row::as_select()).first(conn).await.optional()
 }
 
-/// Insert or replace, and the rows as they now stand; prepared once per connection for one row.
+bulk_upsert!(upsert_many on entries: Row { key [id], set [amount, note] });
+
+/// Insert or replace, and the rows as they now stand; prepared once per connection for one row, and once for any other number.
 pub(crate) async fn upsert(conn: &mut AsyncPgConnection, rows: &[Row]) -> QueryResult<Vec<Row>> {
+    if rows.len() > 1 {
+        return upsert_many(rows).load(conn).await;
+    }
     let insert = diesel::insert_into(entries::table)
         .values(rows)
         .on_conflict(entries::id)

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use writeway_around::WriteAround;
-use writeway_back::WriteBack;
 use writeway_core::change::CacheEffect;
 use writeway_core::sql::Sql;
 use writeway_through::WriteThrough;
@@ -20,7 +19,7 @@ use crate::table::{Entries, Row};
 use look_aside::LookAside;
 use looks::Watched;
 use sql_only::SqlOnly;
-use writeway::Around;
+use writeway::{Around, Back};
 
 pub(crate) use looks::Looks;
 pub(crate) use writeway::Store;
@@ -86,7 +85,7 @@ enum Way {
     LookAside(LookAside),
     WriteThrough(WriteThrough<Store>),
     WriteAround(Around),
-    WriteBack(WriteBack<Store>),
+    WriteBack(Back),
 }
 
 impl Subject {
@@ -115,7 +114,7 @@ impl Subject {
             Kind::WriteAroundStrict => {
                 Way::WriteAround(Around { handle: around().strict().build(watched().await?).await?, strict: true })
             }
-            Kind::WriteBack => Way::WriteBack(writeway::back(servers).await?),
+            Kind::WriteBack => Way::WriteBack(Back { handle: writeway::back(servers).await?, pool: servers.pool.clone() }),
         };
         Ok(Subject { way, looks })
     }
@@ -128,7 +127,7 @@ impl Subject {
             Way::LookAside(aside) => aside.read(id).await,
             Way::WriteThrough(handle) => Ok(handle.get(&id).await?),
             Way::WriteAround(around) => Ok(around.handle.get(&id).await?),
-            Way::WriteBack(handle) => Ok(handle.get(&id).await?),
+            Way::WriteBack(back) => Ok(back.handle.get(&id).await?),
         }
     }
 
@@ -140,7 +139,7 @@ impl Subject {
             Way::LookAside(aside) => aside.write(row, commit).await,
             Way::WriteThrough(handle) => writeway::put_through(handle, row).await,
             Way::WriteAround(around) => around.write(row, commit).await,
-            Way::WriteBack(handle) => writeway::put_back(handle, row).await,
+            Way::WriteBack(back) => writeway::put_back(&back.handle, row).await,
         }
     }
 
@@ -149,13 +148,23 @@ impl Subject {
         !matches!(self.way, Way::WriteBack(_))
     }
 
+    /// At rest: whether a read returns what SQL has; `None` where versions tell it.
+    ///
+    /// # Errors
+    /// The subject's own.
+    pub(crate) async fn agrees_with_sql(&self, id: i64) -> Result<Option<bool>> {
+        let Way::WriteBack(back) = &self.way else { return Ok(None) };
+        let committed = crate::table::select(&mut *back.pool.get().await?, id).await?;
+        Ok(Some(back.handle.get(&id).await? == committed))
+    }
+
     /// Ends when all that was acknowledged is in SQL.
     ///
     /// # Errors
     /// The subject's own.
     pub(crate) async fn settle(&self) -> Result<()> {
         match &self.way {
-            Way::WriteBack(handle) => Ok(handle.flush().await?),
+            Way::WriteBack(back) => Ok(back.handle.flush().await?),
             _ => Ok(()),
         }
     }
@@ -166,7 +175,7 @@ impl Subject {
     /// The subject's own.
     pub(crate) async fn rows_flushed(&self) -> Result<Option<u64>> {
         match &self.way {
-            Way::WriteBack(handle) => Ok(Some(handle.stats().await?.flushed)),
+            Way::WriteBack(back) => Ok(Some(back.handle.stats().await?.flushed)),
             _ => Ok(None),
         }
     }
@@ -181,7 +190,7 @@ impl Subject {
             Way::LookAside(aside) => aside.warm(ids).await?,
             Way::WriteThrough(handle) => drop(handle.get_many(ids).await?),
             Way::WriteAround(around) => drop(around.handle.get_many(ids).await?),
-            Way::WriteBack(handle) => drop(handle.get_many(ids).await?),
+            Way::WriteBack(back) => drop(back.handle.get_many(ids).await?),
         }
         self.looks.take();
         Ok(())

@@ -8,7 +8,7 @@ use writeway_core::sql::Sql;
 use writeway_through::WriteThrough;
 
 use super::{Commit, Done, TIME_TO_LIVE};
-use crate::servers::Servers;
+use crate::servers::{Pool, Servers};
 use crate::table::{self, Entries, Row};
 
 pub(crate) type Store = Sql<Entries>;
@@ -23,6 +23,12 @@ impl Done {
 /// Strict writes are transactions in any case.
 pub(super) async fn put_through(to: &WriteThrough<Store>, row: Row) -> Result<Done> {
     Done::of(to.put(row).await?)
+}
+
+/// Write-back, and a look at what is in SQL.
+pub(crate) struct Back {
+    pub(super) handle: WriteBack<Store>,
+    pub(super) pool: Pool,
 }
 
 /// Write-back, with its defaults. The server is the run's, not ours to have an append-only file.
