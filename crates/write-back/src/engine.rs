@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use writeway_core::cache::Id;
 use writeway_core::error::{Error, Kind, Result};
 use writeway_core::journal::{Bounds, Journal, Shard, Status};
@@ -33,6 +33,8 @@ pub(crate) struct Engine<S: FencedStore> {
     /// By shard: flush what is there without waiting for the delay.
     urgent: Vec<AtomicBool>,
     wake: Notify,
+    /// One flush at a time: one connection of the pool.
+    sql: Semaphore,
 }
 
 impl<S: FencedStore> Engine<S> {
@@ -56,6 +58,7 @@ impl<S: FencedStore> Engine<S> {
             urgent: shards.iter().map(|_| AtomicBool::new(false)).collect(),
             shards,
             wake: Notify::new(),
+            sql: Semaphore::new(1),
         }
     }
 
@@ -71,6 +74,13 @@ impl<S: FencedStore> Engine<S> {
     /// One call of the journal, within the `call_timeout`.
     pub(crate) async fn ask<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         until(self.runtime(), self.deadline(), call).await.unwrap_or_else(|| Err(late()))
+    }
+
+    /// One transaction of the flusher in SQL, within the given time from when it is its turn.
+    pub(crate) async fn in_sql<T>(&self, within: Duration, work: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+        // Never closed.
+        let _turn = self.sql.acquire().await;
+        until(self.runtime(), self.runtime().now() + within, work).await
     }
 
     pub(crate) async fn status(&self, shard: usize) -> Result<Status> {

@@ -20,7 +20,6 @@ use writeway_core::cache::Bytes;
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::{At, BatchId, Found, Install, Installed, PAGE, Release};
 use writeway_core::store::{FencedStore, Opened};
-use writeway_core::tasks::until;
 
 use crate::engine::Engine;
 use crate::stats::Counters;
@@ -64,8 +63,8 @@ impl<S: FencedStore> Engine<S> {
     /// `Fenced` if somebody else opened it at the same time, or the server changed meanwhile: look again.
     pub(crate) async fn open(&self, shard: usize) -> Result<At> {
         let status = self.status(shard).await?;
-        let by = self.runtime().now() + self.settings.flush_timeout * 2;
-        let asked = until(self.runtime(), by, self.reads.store.open(&self.shards[shard], !status.installed)).await;
+        let asked =
+            self.in_sql(self.settings.flush_timeout * 2, self.reads.store.open(&self.shards[shard], !status.installed)).await;
         let opened = asked.unwrap_or_else(|| Err(Error::unavailable("sql did not open the shard in time")))?;
         let install = Install { identity: status.identity, epoch: opened.epoch, batch: opened.batch };
         let at = At { shard: self.shards[shard].clone(), epoch: opened.epoch };

@@ -15,7 +15,6 @@ use writeway_core::change::Stored;
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::{Ack, At, BatchId, Freeze, Item, PAGE};
 use writeway_core::store::{FencedStore, Flush, Flushed};
-use writeway_core::tasks::until;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,9 +47,12 @@ where
         }
         let (within, keep_log) = (self.settings.within(), self.settings.batch_log);
         let flush = Flush { at, batch: id, keys: &batch.keys, within, keep_log };
-        let by = self.runtime().now() + self.settings.flush_timeout;
         let unanswered = || Err(Error::unknown("sql did not finish the flush in time"));
-        let stored = match until(self.runtime(), by, store.flush(&flush, &batch.changes)).await.unwrap_or_else(unanswered)? {
+        let stored = match self
+            .in_sql(self.settings.flush_timeout, store.flush(&flush, &batch.changes))
+            .await
+            .unwrap_or_else(unanswered)?
+        {
             Flushed::Applied(stored) => stored,
             Flushed::Already => Vec::new(),
             Flushed::Superseded => return Err(Error::fenced()),

@@ -1,0 +1,158 @@
+//! One shard's turn: look, lead, open, flush what is due, and say when to look again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use writeway_core::error::{Error, Kind, Result};
+use writeway_core::journal::{At, Freeze};
+use writeway_core::retry::backoff;
+use writeway_core::store::FencedStore;
+
+use super::plan;
+use crate::engine::Engine;
+use crate::stats::Counters;
+
+/// So many batches of one shard are flushed before another shard may have its turn.
+const BATCHES: usize = 8;
+/// The first pause after a failure.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the flusher knows of a shard between two turns.
+#[derive(Clone, Default)]
+pub(super) struct Desk {
+    /// Opened by this process, and not fenced since.
+    at: Option<At>,
+    /// The flush lease was its own at the last look.
+    pub(super) leads: bool,
+    /// When to look again.
+    pub(super) look: Duration,
+    /// Not before, whoever wakes it.
+    earliest: Duration,
+    failures: u32,
+}
+
+impl Desk {
+    /// Looks as soon as it may.
+    pub(super) fn wake(&mut self) {
+        self.look = self.earliest;
+    }
+}
+
+/// A turn's end.
+pub(super) struct Ended {
+    pub(super) shard: usize,
+    pub(super) desk: Desk,
+}
+
+/// A turn under way; it reports also if it panics.
+pub(super) struct Turn<S: FencedStore> {
+    engine: Arc<Engine<S>>,
+    shard: usize,
+    desk: Desk,
+    done: Option<Result<Duration>>,
+    report: mpsc::UnboundedSender<Ended>,
+}
+
+impl<S: FencedStore> Turn<S>
+where
+    S::Key: Serialize + DeserializeOwned,
+{
+    pub(super) fn start(engine: &Arc<Engine<S>>, shard: usize, desk: Desk, report: &mpsc::UnboundedSender<Ended>) {
+        let turn = Turn { engine: engine.clone(), shard, desk, done: None, report: report.clone() };
+        engine.reads.runtime.spawn("flush", Box::pin(turn.run()));
+    }
+
+    async fn run(mut self) {
+        let urgent = self.engine.take_urgency(self.shard);
+        let done = self.engine.clone().turn(self.shard, &mut self.desk, urgent).await;
+        if done.is_err() && urgent {
+            self.engine.urge(self.shard);
+        }
+        let _ = self.done.insert(done);
+    }
+}
+
+impl<S: FencedStore> Drop for Turn<S> {
+    fn drop(&mut self) {
+        let now = self.engine.runtime().now();
+        let died = || Err(Error::unknown("the flush panicked, or its runtime ended"));
+        match self.done.take().unwrap_or_else(died) {
+            Ok(sleep) => (self.desk.failures, self.desk.look) = (0, now + sleep),
+            Err(e) => {
+                let pause = self.engine.failed(self.shard, &mut self.desk, &e);
+                (self.desk.look, self.desk.earliest) = (now + pause, now + pause);
+            }
+        }
+        // The flusher may be gone.
+        let _ = self.report.send(Ended { shard: self.shard, desk: std::mem::take(&mut self.desk) });
+    }
+}
+
+impl<S: FencedStore> Engine<S> {
+    /// Notes a failure. Says for how long to pause.
+    fn failed(&self, shard: usize, desk: &mut Desk, e: &Error) -> Duration {
+        if e.kind() == Kind::Fenced {
+            if desk.at.take().is_some() {
+                Counters::add(&self.counters.fenced, 1);
+            }
+        } else {
+            Counters::add(&self.counters.retries, 1);
+            tracing::warn!(
+                name: "flush.failed", shard = ?self.shards[shard], error = %e, attempt = desk.failures,
+                "a flush failed; it will be tried again"
+            );
+        }
+        let pause = backoff(desk.failures, PAUSE, self.runtime().random());
+        desk.failures = desk.failures.saturating_add(1);
+        pause
+    }
+}
+
+impl<S: FencedStore> Engine<S>
+where
+    S::Key: Serialize + DeserializeOwned,
+{
+    async fn turn(&self, shard: usize, desk: &mut Desk, mut urgent: bool) -> Result<Duration> {
+        for _ in 0..BATCHES {
+            let status = self.status(shard).await?;
+            let due = plan::due(&status, &self.settings, urgent);
+            if status.installed && due.is_none() {
+                return Ok(plan::sleep(&status, &self.settings));
+            }
+            desk.leads = self.lead(shard).await?;
+            if !desk.leads {
+                desk.at = None;
+                return Ok(self.settings.tick());
+            }
+            let at = match desk.at.take().filter(|at| status.installed && at.epoch == status.epoch) {
+                Some(at) => at,
+                None => self.open(shard).await?,
+            };
+            desk.at = Some(at.clone());
+            let Some(waited) = due else { continue };
+            let schema = self.reads.store.schema();
+            let (max_keys, max_bytes) = (self.settings.max_batch as u64, self.settings.max_batch_bytes as u64);
+            if !self.batch(&at, Freeze { schema, waited, max_keys, max_bytes }).await? {
+                // What is due is of another schema version: a process that knows it must have its turn.
+                tracing::warn!(
+                    name: "flush.left", shard = ?at.shard,
+                    "accepted changes of another schema version wait for a process that knows it"
+                );
+                self.resign(shard).await;
+                let hold = self.settings.hold();
+                *desk = Desk { earliest: self.runtime().now() + hold, ..Desk::default() };
+                return Ok(hold);
+            }
+            // An open batch from before does not count: a barrier is for what came after it, too.
+            urgent &= status.open > 0;
+        }
+        // More may be due: the other shards first, then at once.
+        if urgent {
+            self.urge(shard);
+        }
+        Ok(Duration::ZERO)
+    }
+}
