@@ -1,0 +1,302 @@
+//! What happens next, drawn so that most of it means something.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use redis::Cmd;
+use writeway_core::cache::{Bytes, Id};
+use writeway_core::entry::held::{self, Dirty, Held};
+use writeway_core::entry::shard::ShardState;
+use writeway_core::entry::state::{Slot, State};
+use writeway_core::entry::{CLEAN, DIRTY, FORMAT, LEASE, MAGIC, VALUE};
+use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, PAGE, Release, Version};
+
+use crate::Model;
+use crate::op::{HOUR, Op, Place};
+
+/// What happens to the server past the scripts.
+#[derive(Clone, Debug)]
+pub(crate) enum Seed {
+    /// The shard as another server knows it: that server was restored from a copy of this one.
+    Restored(Identity),
+    /// Somebody else wrote or removed an entry.
+    Entry { key: Bytes, bytes: Option<Bytes>, expires: Option<u64> },
+}
+
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) seeded: Option<Seed>,
+    pub(crate) op: Op,
+    pub(crate) who: Identity,
+}
+
+impl Seed {
+    pub(crate) fn cmd(&self, place: &Place) -> Cmd {
+        match self {
+            Seed::Restored(identity) => redis::Cmd::hset(&place.parts[0], "identity", &identity.0),
+            Seed::Entry { key, bytes: None, .. } => redis::Cmd::del(place.full(key)),
+            Seed::Entry { key, bytes: Some(bytes), expires } => {
+                let mut cmd = redis::Cmd::set(place.full(key), bytes);
+                if let Some(at) = expires {
+                    cmd.arg("PXAT").arg(at);
+                }
+                cmd
+            }
+        }
+    }
+
+    pub(crate) fn apply(&self, shard: &mut ShardState) {
+        match self {
+            Seed::Restored(identity) => shard.meta.get_or_insert_default().identity = identity.clone(),
+            Seed::Entry { key, bytes, expires } => {
+                shard.entries.remove(key);
+                if let Some(held) = bytes.as_deref().and_then(|bytes| held::from_bytes(bytes, *expires)) {
+                    shard.entries.insert(key.clone(), held);
+                }
+            }
+        }
+    }
+}
+
+pub(crate) struct Draw<'a> {
+    pub(crate) rng: Rng,
+    pub(crate) ahead: Model,
+    pub(crate) start: u64,
+    pub(crate) place: &'a Place,
+}
+
+impl Draw<'_> {
+    pub(crate) fn step(&mut self) -> Step {
+        let seeded = match self.rng.u8(..100) {
+            0..3 => Some(Seed::Restored(self.identity())),
+            3..14 if self.place.keys.len() < PAGE => Some(self.entry()),
+            _ => None,
+        };
+        if let Some(seeded) = &seeded {
+            seeded.apply(&mut self.ahead.shard);
+        }
+        let meta = self.ahead.shard.meta.clone().unwrap_or_default();
+        let known = meta.recovering.clone().unwrap_or_else(|| meta.identity.clone());
+        let who = if known.0.is_empty() || self.rng.u8(..20) == 0 { self.identity() } else { known };
+        let ready = meta.identity == who && meta.recovering.is_none();
+        let pick = match self.rng.u8(..10) {
+            0..7 if meta.recovering.is_some() => [7, 11, 11, 12, 12, 13, 13, 14][self.rng.usize(..8)],
+            0..7 if ready => [0, 1, 4, 4, 4, 5, 8, 8, 9, 9, 10, 10, 10][self.rng.usize(..13)],
+            0..5 => 7,
+            _ => self.rng.u8(..16),
+        };
+        let op = self.op(pick, &who);
+        op.run(&mut self.ahead, &who, self.start, self.start);
+        Step { seeded, op, who }
+    }
+
+    fn op(&mut self, pick: u8, who: &Identity) -> Op {
+        match pick {
+            0 => Op::Lease {
+                key: self.key(),
+                id: self.id(),
+                discard: self.rng.u8(..4) == 0,
+                owner_for: [0, HOUR][self.rng.usize(..2)],
+            },
+            1 => self.fill(),
+            2 => Op::Invalidate { key: self.key() },
+            3 => Op::Status,
+            4 => self.accept(),
+            5 => self.settled(),
+            6 => Op::Lead { holder: self.id(), hold: [0, HOUR, HOUR][self.rng.usize(..3)] },
+            7 => {
+                let meta = self.ahead.shard.meta.clone().unwrap_or_default();
+                let identity = if self.rng.u8(..10) == 0 { self.identity() } else { who.clone() };
+                let epoch = if self.rng.u8(..10) == 0 { meta.epoch.saturating_sub(1) } else { meta.epoch + 1 };
+                Op::Install(Install { identity, epoch, batch: self.near(meta.batch) })
+            }
+            8 => self.claim(),
+            9 => {
+                let (epoch, batch) = (self.epoch(), self.batch());
+                let keys = self.frozen_keys();
+                let acks = keys.into_iter().map(|key| Ack { key, clean: self.clean() }).collect();
+                Op::Acknowledge { epoch, batch, acks }
+            }
+            10 => Op::Park { epoch: self.epoch(), batch: self.batch(), keys: self.frozen_keys(), cause: self.cause() },
+            11 => Op::Dirty { epoch: self.epoch(), from: [0, 0, 1, 3, 250][self.rng.usize(..5)] },
+            12 => {
+                let cause = self.rng.bool().then(|| self.cause());
+                Op::Supersede { epoch: self.epoch(), keys: self.some_keys(), cause }
+            }
+            13 => {
+                let how = if self.rng.bool() { Release::Drop } else { Release::Dissolve };
+                Op::Release { epoch: self.epoch(), batch: self.batch(), how }
+            }
+            14 => {
+                let batch = self.ahead.shard.meta.as_ref().map_or(0, |meta| meta.batch);
+                Op::Resume { epoch: self.epoch(), batch: self.near(batch) }
+            }
+            _ => Op::DeadLetters { after: self.rng.bool().then(|| self.key()) },
+        }
+    }
+
+    fn fill(&mut self) -> Op {
+        let leased = self.ahead.shard.entries.iter().find_map(|(key, held)| match held {
+            Held::Clean { slot: Slot { state: State::Leased { id, .. }, .. }, .. } => Some((key.clone(), *id)),
+            _ => None,
+        });
+        let (key, lease) = leased.filter(|_| self.rng.u8(..3) > 0).unwrap_or_else(|| (self.key(), self.id()));
+        Op::Fill { key, lease, entry: self.value() }
+    }
+
+    fn accept(&mut self) -> Op {
+        let wide = self.wide();
+        let keys = self.some_keys();
+        let changes = keys.into_iter().map(|key| Accept { key, schema: self.schema(), value: self.value() }).collect();
+        let generous = wide || self.rng.u8(..3) > 0;
+        let bounds = Bounds {
+            keys: if generous { 1 << 50 } else { self.rng.u64(..6) },
+            bytes: if generous { 1 << 50 } else { self.rng.u64(..120) },
+            age: Duration::from_millis([0, 3, HOUR, HOUR, HOUR, HOUR, HOUR][self.rng.usize(..7)]),
+        };
+        Op::Accept { changes, bounds, in_time: self.rng.u8(..12) > 0 }
+    }
+
+    fn settled(&mut self) -> Op {
+        let changes = self.some_keys().into_iter().map(|key| {
+            let version = self.version(&key);
+            (key, version)
+        });
+        let changes = changes.collect();
+        let inc = self.ahead.shard.meta.as_ref().map_or(0, |meta| meta.inc);
+        Op::Settled { inc: if self.rng.u8(..4) == 0 { self.near(inc) } else { inc }, changes }
+    }
+
+    /// At or beside one that the key has somewhere.
+    fn version(&mut self, key: &Bytes) -> Version {
+        let shard = &self.ahead.shard;
+        let dirty = match shard.entries.get(key) {
+            Some(Held::Dirty(dirty)) => Some(dirty),
+            _ => None,
+        };
+        let frozen = shard.frozen.get(key).map(|frozen| &frozen.change);
+        let dead = shard.dead.get(key).map(|dead| &dead.change);
+        let meta = shard.meta.clone().unwrap_or_default();
+        let last = Version { epoch: meta.epoch, seq: meta.seq };
+        let near = [dirty, frozen, dead][self.rng.usize(..3)];
+        let near = near.map_or(last, |change| [change.version, change.first][self.rng.usize(..2)]);
+        let seq = if self.rng.u8(..30) == 0 { u64::MAX - self.rng.u64(..3) } else { self.near(near.seq) };
+        Version { epoch: if self.rng.u8(..10) == 0 { self.near(near.epoch) } else { near.epoch }, seq }
+    }
+
+    fn claim(&mut self) -> Op {
+        let wide = self.wide();
+        let freeze = Freeze {
+            schema: self.schema(),
+            waited: Duration::from_millis([0, 0, 0, 0, 1, 20, HOUR][self.rng.usize(..7)]),
+            max_keys: if wide { [250, 500, 5_000][self.rng.usize(..3)] } else { self.rng.u64(1..6) },
+            max_bytes: if wide || self.rng.bool() { 1 << 40 } else { self.rng.u64(1..80) },
+        };
+        let from = if wide { [0, 0, 200, 400, 199][self.rng.usize(..5)] } else { [0, 0, 0, 0, 1, 2][self.rng.usize(..6)] };
+        Op::Claim { epoch: self.epoch(), from, freeze }
+    }
+
+    fn wide(&self) -> bool {
+        self.place.keys.len() > PAGE
+    }
+
+    /// One schema in most of a wide run, so that a claim's search has to go far for the other.
+    fn schema(&mut self) -> u32 {
+        if self.wide() { u32::from(self.rng.u16(..2_000) == 0) } else { u32::from(self.rng.u8(..5) == 0) }
+    }
+
+    fn key(&mut self) -> Bytes {
+        self.place.keys[self.rng.usize(..self.place.keys.len())].clone()
+    }
+
+    fn some_keys(&mut self) -> Vec<Bytes> {
+        let all = self.place.keys.len();
+        let count = if self.wide() { self.rng.usize(150..=PAGE) } else { self.rng.usize(1..4) };
+        let from = self.rng.usize(..all);
+        (0..count).map(|n| if self.wide() { self.place.keys[(from + n) % all].clone() } else { self.key() }).collect()
+    }
+
+    /// Mostly such as are in the open batch.
+    fn frozen_keys(&mut self) -> Vec<Bytes> {
+        let frozen: Vec<Bytes> = self.ahead.shard.frozen.keys().cloned().collect();
+        if frozen.is_empty() || self.rng.u8(..5) == 0 {
+            return self.some_keys();
+        }
+        let count = if self.wide() { self.rng.usize(1..=PAGE) } else { self.rng.usize(1..4) };
+        let from = self.rng.usize(..frozen.len());
+        frozen.iter().cycle().skip(from).take(count).cloned().collect()
+    }
+
+    fn epoch(&mut self) -> u64 {
+        let epoch = self.ahead.shard.meta.as_ref().map_or(0, |meta| meta.epoch);
+        if self.rng.u8(..25) == 0 { self.near(epoch) } else { epoch }
+    }
+
+    fn batch(&mut self) -> BatchId {
+        let meta = self.ahead.shard.meta.clone().unwrap_or_default();
+        match meta.open {
+            Some(open) if self.rng.u8(..10) > 0 => open.id,
+            _ => BatchId { epoch: self.near(meta.epoch), batch: self.near(meta.batch) },
+        }
+    }
+
+    fn near(&mut self, n: u64) -> u64 {
+        (n + self.rng.u64(..3)).saturating_sub(1)
+    }
+
+    fn identity(&mut self) -> Identity {
+        Identity(vec![b'A' + self.rng.u8(..2)])
+    }
+
+    fn id(&mut self) -> Id {
+        Id([self.rng.u8(..3); 16])
+    }
+
+    fn cause(&mut self) -> String {
+        ["", "ambiguous", "größer"][self.rng.usize(..3)].to_owned()
+    }
+
+    fn clean(&mut self) -> Option<(Bytes, Duration)> {
+        self.rng.bool().then(|| (self.value(), Duration::from_millis(HOUR)))
+    }
+
+    fn value(&mut self) -> Bytes {
+        let mut entry = vec![MAGIC, VALUE, FORMAT];
+        entry.extend((0..self.rng.usize(9..20)).map(|_| self.rng.u8(..)));
+        entry
+    }
+
+    /// A copy or lease of this incarnation or another, an accepted change, another kind or format, damage, or nothing.
+    fn entry(&mut self) -> Seed {
+        let key = self.key();
+        let inc = self.ahead.shard.meta.as_ref().map_or(0, |meta| meta.inc);
+        let inc = if self.rng.u8(..4) == 0 { self.near(inc) } else { inc };
+        let state = if self.rng.bool() {
+            State::Value(self.value())
+        } else {
+            State::Leased { id: self.id(), owner_until: [0, self.start + 2 * HOUR, u64::MAX][self.rng.usize(..3)] }
+        };
+        let held = if self.rng.u8(..5) == 0 {
+            let version = Version { epoch: self.rng.u64(..4), seq: self.rng.u64(..9) };
+            Held::Dirty(Dirty { schema: self.schema(), version, first: version, value: self.value() })
+        } else {
+            Held::Clean { inc, slot: Slot { state, expires: None } }
+        };
+        let mut bytes = held::to_bytes(&held);
+        let roll = self.rng.u8(..10);
+        match roll {
+            0..2 => return Seed::Entry { key, bytes: None, expires: None },
+            2 => bytes[2] = FORMAT + 1,
+            3 => bytes[1] = [VALUE, LEASE, CLEAN, DIRTY][self.rng.usize(..4)],
+            4 => bytes.truncate(self.rng.usize(..bytes.len())),
+            5 => bytes.extend([7; 3]),
+            6 => bytes[0] = self.rng.u8(..),
+            _ => {}
+        }
+        let expires = match held::from_bytes(&bytes, None) {
+            Some(Held::Clean { .. }) => Some(self.start + 3 * HOUR),
+            _ => None,
+        };
+        Seed::Entry { key, bytes: Some(bytes), expires }
+    }
+}

@@ -1,0 +1,169 @@
+//! All that lies under a shard's keys, and whether the machine holds the same.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use redis::{Cmd, Value};
+use writeway_core::cache::Bytes;
+use writeway_core::entry::held::{self, DIRTY_HEADER, Dirty, Held};
+use writeway_core::entry::shard::{Dead, Frozen, Meta, Open};
+use writeway_core::journal::{BatchId, Identity, Version};
+
+use crate::Model;
+use crate::op::{Place, sha};
+
+pub(crate) const SOURCE: &str = "#!lua flags=no-writes
+local time = redis.call('TIME')
+local entries = {}
+for n = 8, #KEYS do
+  local entry = redis.call('GET', KEYS[n])
+  if entry then
+    entries[#entries + 1] = {n - 8, entry, redis.call('PEXPIRETIME', KEYS[n])}
+  end
+end
+return {
+  time[1] * 1000 + math.floor(time[2] / 1000), redis.call('HGETALL', KEYS[1]), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'),
+  redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[4]), redis.call('ZRANGE', KEYS[5], 0, -1),
+  redis.call('HGETALL', KEYS[6]), redis.call('GET', KEYS[7]), entries,
+}";
+
+pub(crate) fn cmd(place: &Place) -> Cmd {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(sha(SOURCE)).arg(place.parts.len() + place.full.len());
+    for key in place.parts.iter().chain(&place.full) {
+        cmd.arg(key);
+    }
+    cmd
+}
+
+pub(crate) struct Dump {
+    pub(crate) now: u64,
+    meta: Meta,
+    dirty: BTreeMap<Bytes, u64>,
+    frozen: BTreeMap<Bytes, Frozen>,
+    dead: BTreeMap<Bytes, Dead>,
+    entries: BTreeMap<Bytes, Held>,
+    leader: Option<Bytes>,
+}
+
+impl Dump {
+    pub(crate) fn read(answer: Value, place: &Place) -> Dump {
+        let mut parts = list(answer).into_iter();
+        let mut next = || parts.next().expect("nine parts");
+        let now = number(next());
+        let meta = meta(pairs(next()));
+        let cache_key = |member: &[u8]| [place.stem.as_slice(), member].concat();
+        let ranked = |pairs: Vec<(Bytes, Value)>| pairs.into_iter().map(|(member, score)| (member, number(score)));
+        let dirty = ranked(pairs(next())).map(|(member, since)| (cache_key(&member), since)).collect();
+        let order: Vec<_> = ranked(pairs(next())).collect();
+        let mut open: BTreeMap<_, _> = pairs(next()).into_iter().map(|(field, value)| (field, text(value))).collect();
+        let frozen = order.into_iter().map(|(member, at)| {
+            let head = open.remove(&[b"h", member.as_slice()].concat()).expect("a frozen change has its numbers");
+            let value = open.remove(&[b"v", member.as_slice()].concat()).expect("a frozen change has its value");
+            assert_eq!(head.len(), 44);
+            (cache_key(&member), Frozen { at, since: word(&head, 0), change: change(&head[8..], value) })
+        });
+        let frozen = frozen.collect();
+        assert!(open.is_empty(), "the open batch holds what is not in its order: {open:?}");
+        let dead: Vec<Bytes> = list(next()).into_iter().map(text).collect();
+        let mut letters: BTreeMap<_, _> = pairs(next()).into_iter().map(|(member, letter)| (member, text(letter))).collect();
+        let dead = dead.into_iter().map(|member| (cache_key(&member), letter(&letters.remove(&member).expect("a letter"))));
+        let dead = dead.collect();
+        assert!(letters.is_empty(), "letters that are not listed: {letters:?}");
+        let leader = match next() {
+            Value::Nil => None,
+            leader => Some(text(leader)),
+        };
+        let entries = list(next()).into_iter().filter_map(|entry| {
+            let [at, bytes, expires] = <[Value; 3]>::try_from(list(entry)).expect("three");
+            let Value::Int(expires) = expires else { panic!("an expiry") };
+            let (at, bytes, expires) = (usize::try_from(number(at)).expect("small"), text(bytes), u64::try_from(expires).ok());
+            let held = held::from_bytes(&bytes, expires)?;
+            let dirty = matches!(held, Held::Dirty(_));
+            assert!(!dirty || expires.is_none(), "an accepted change never expires");
+            assert!((dirty && bytes.len() < DIRTY_HEADER) || held::to_bytes(&held) == bytes, "{bytes:?}");
+            Some((place.keys[at].clone(), held))
+        });
+        let entries = entries.collect();
+        Dump { now, meta, dirty, frozen, dead, entries, leader }
+    }
+
+    pub(crate) fn compare(&self, model: &Model) -> Result<(), String> {
+        let shard = &model.shard;
+        equal("meta", &self.meta, shard.meta.as_ref().unwrap_or(&Meta::default()))?;
+        equal("dirty", &self.dirty, &shard.dirty)?;
+        equal("frozen", &self.frozen, &shard.frozen)?;
+        equal("dead", &self.dead, &shard.dead)?;
+        equal("entries", &self.entries, &shard.entries)?;
+        equal("lease", &self.leader, &model.leader.map(|id| id.0.to_vec()))
+    }
+}
+
+fn equal<T: PartialEq + Debug>(what: &str, script: &T, machine: &T) -> Result<(), String> {
+    if script == machine {
+        return Ok(());
+    }
+    Err(format!("{what}: script {script:?}, machine {machine:?}"))
+}
+
+fn meta(fields: Vec<(Bytes, Value)>) -> Meta {
+    let mut fields: BTreeMap<String, Bytes> =
+        fields.into_iter().map(|(name, value)| (String::from_utf8(name).expect("a name"), text(value))).collect();
+    let mut number = |name: &str| fields.remove(name).map(|text| number(Value::BulkString(text)));
+    let [epoch, inc, batch, seq, dirty_bytes] =
+        ["epoch", "inc", "batch", "seq", "dirty_bytes"].map(|name| number(name).unwrap_or_default());
+    let open = ["open_epoch", "open_batch", "open_count", "open_whole", "open_bytes"].map(&mut number);
+    let open = match open {
+        [Some(epoch), Some(batch), Some(count), Some(whole), Some(bytes)] => {
+            Some(Open { id: BatchId { epoch, batch }, count, whole: whole == 1, bytes })
+        }
+        [None, None, None, None, None] => None,
+        other => panic!("half an open batch: {other:?}"),
+    };
+    let identity = Identity(fields.remove("identity").unwrap_or_default());
+    let recovering = fields.remove("recovering").map(Identity);
+    assert!(fields.is_empty(), "{fields:?}");
+    Meta { identity, recovering, epoch, inc, batch, seq, dirty_bytes, open }
+}
+
+fn letter(bytes: &[u8]) -> Dead {
+    let length = u32::from_be_bytes(bytes[36..40].try_into().expect("four"));
+    let (cause, value) = bytes[40..].split_at(usize::try_from(length).expect("short"));
+    Dead { change: change(bytes, value.to_vec()), cause: String::from_utf8(cause.to_vec()).expect("UTF-8") }
+}
+
+fn change(head: &[u8], value: Bytes) -> Dirty {
+    let version = |at| Version { epoch: word(head, at), seq: word(head, at + 8) };
+    Dirty { schema: u32::from_be_bytes(head[..4].try_into().expect("four")), version: version(4), first: version(20), value }
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight"))
+}
+
+fn pairs(value: Value) -> Vec<(Bytes, Value)> {
+    let mut parts = list(value).into_iter();
+    std::iter::from_fn(|| Some((text(parts.next()?), parts.next().expect("pairs")))).collect()
+}
+
+fn list(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(parts) => parts,
+        other => panic!("a list: {other:?}"),
+    }
+}
+
+fn text(value: Value) -> Bytes {
+    match value {
+        Value::BulkString(bytes) => bytes,
+        other => panic!("a string: {other:?}"),
+    }
+}
+
+fn number(value: Value) -> u64 {
+    match value {
+        Value::Int(n) => u64::try_from(n).expect("not negative"),
+        Value::BulkString(text) => std::str::from_utf8(&text).ok().and_then(|n| n.parse().ok()).expect("a whole number"),
+        other => panic!("a number: {other:?}"),
+    }
+}
