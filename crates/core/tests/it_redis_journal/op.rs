@@ -145,7 +145,7 @@ impl Op {
         match self {
             Op::Lease { key, .. } | Op::Fill { key, .. } => (&[0], vec![key]),
             Op::Invalidate { key } => (&[], vec![key]),
-            Op::Status => (&[0, 1, 2, 4], vec![]),
+            Op::Status => (&[0, 1, 2, 4, 3], vec![]),
             Op::Accept { changes, .. } => (&[0, 1, 2, 3], changes.iter().map(|change| &change.key).collect()),
             Op::Settled { changes, .. } => (&[0, 1, 3, 5], changes.iter().map(|(key, _)| key).collect()),
             Op::Lead { .. } => (&[6], vec![]),

@@ -15,15 +15,24 @@ use crate::redis::{millis, reply, whole_millis};
 
 impl RedisJournal {
     pub(super) async fn look(&self, shard: &Shard) -> Result<Status> {
+        let status = self.look_once(shard).await?;
+        if status.installed {
+            return Ok(status);
+        }
         // A server may begin another history under its connections: whoever opens a shard must not learn an outdated identity.
         let about = self.redis.about(self.redis.deadline()).await?;
-        if !self.redis.shared.connector.is_still(&about) {
-            tracing::info!(name: "redis.identity.changed", "the cache server is not the one it was: its connections are left");
+        if self.redis.shared.connector.is_still(&about) {
+            return Ok(status);
         }
+        tracing::info!(name: "redis.identity.changed", "the cache server is not the one it was: its connections are left");
+        self.look_once(shard).await
+    }
+
+    async fn look_once(&self, shard: &Shard) -> Result<Status> {
         let step = Step {
             script: &STATUS,
             shard,
-            parts: &["meta", "dirty", "frozen", "dead"],
+            parts: &["meta", "dirty", "frozen", "dead", "open"],
             keys: &[],
             arguments: &|link, cmd| {
                 cmd.arg(link.identity());

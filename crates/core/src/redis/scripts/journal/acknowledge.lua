@@ -17,14 +17,19 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local header = '\215C\1' .. struct.pack('>I8', tonumber(meta[4] or 0))
 local bytes = tonumber(meta[7] or 0)
+local members, heads, fields, done = {}, {}, {}, {}
 for n = 4, #KEYS do
-  local key, clean = KEYS[n], ARGV[2 * n - 3]
-  local member = string.sub(key, #KEYS[1] - 1)
-  local frozen = redis.call('HGET', KEYS[3], 'h' .. member)
-  if frozen then
-    bytes = math.max(0, bytes - redis.call('HSTRLEN', KEYS[3], 'v' .. member))
-    redis.call('HDEL', KEYS[3], 'h' .. member, 'v' .. member)
-    redis.call('ZREM', KEYS[2], member)
+  members[n - 3] = string.sub(KEYS[n], #KEYS[1] - 1)
+  heads[n - 3] = 'h' .. members[n - 3]
+end
+local open = #KEYS > 3 and redis.call('HMGET', KEYS[3], unpack(heads)) or {}
+for n = 4, #KEYS do
+  local key, clean, frozen = KEYS[n], ARGV[2 * n - 3], open[n - 3]
+  if frozen and not done[key] then
+    done[key] = true
+    local value = 'v' .. members[n - 3]
+    bytes = math.max(0, bytes - redis.call('HSTRLEN', KEYS[3], value))
+    fields[#fields + 1], fields[#fields + 2] = heads[n - 3], value
 
     -- Its own entry becomes clean, a newer one stays, and whatever is being filled was read before.
     local head = redis.pcall('GETRANGE', key, 0, 38)
@@ -44,6 +49,10 @@ for n = 4, #KEYS do
   end
 end
 
+if #fields > 0 then
+  redis.call('HDEL', KEYS[3], unpack(fields))
+  redis.call('ZREM', KEYS[2], unpack(members))
+end
 local left = redis.call('ZCARD', KEYS[2])
 if left == 0 then
   redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes')

@@ -19,23 +19,26 @@ local stem = string.sub(KEYS[1], 1, -5) .. 'e:'
 local epoch, batch = meta[6] or ARGV[2], tonumber(meta[7]) or tonumber(meta[4] or 0) + 1
 local count, whole, bytes = tonumber(meta[8] or 0), meta[9] == '1', tonumber(meta[10] or 0)
 
+local items = {}
 if not whole then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local waited, max_keys, max_bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
   local picked, sum, looked = {}, bytes, 0
   local function look(member, since)
-    local head = redis.pcall('GETRANGE', stem .. member, 0, 38)
-    head = type(head) == 'string' and head or ''
-    if redis.call('ZSCORE', KEYS[3], member) then
+    -- Most entries are shorter, and whole.
+    local entry = redis.pcall('GETRANGE', stem .. member, 0, 4095)
+    entry = type(entry) == 'string' and entry or ''
+    if count > 0 and redis.call('ZSCORE', KEYS[3], member) then
       return
-    elseif string.sub(head, 1, 3) == '\215D\1' then
-      local change = #head == 39 and string.sub(head, 4) or string.rep('\0', 36)
+    elseif string.sub(entry, 1, 3) == '\215D\1' then
+      local change = #entry >= 39 and string.sub(entry, 4, 39) or string.rep('\0', 36)
       if string.sub(change, 1, 4) == ARGV[4] then
-        sum = sum + math.max(0, redis.call('STRLEN', stem .. member) - 39)
-        picked[#picked + 1] = {member, struct.pack('>I8', since) .. change}
+        local value = #entry < 4096 and string.sub(entry, 40) or redis.call('GETRANGE', stem .. member, 39, -1)
+        sum = sum + #value
+        picked[#picked + 1] = {member, struct.pack('>I8', since) .. change, value}
       end
-    elseif #head < 3 or string.sub(head, 1, 2) ~= '\215D' then
+    elseif #entry < 3 or string.sub(entry, 1, 2) ~= '\215D' then
       -- Not ours to lose: an entry that somebody removed leaves nothing to flush.
       picked[#picked + 1] = {member}
     end
@@ -55,16 +58,25 @@ if not whole then
   end
   whole = #picked < 200 or count + #picked >= max_keys or sum >= max_bytes
 
-  local before = bytes
-  for _, change in ipairs(picked) do
-    local member, frozen = change[1], change[2]
-    redis.call('ZREM', KEYS[2], member)
+  local start, before = count, bytes
+  local taken, fields, places = {}, {}, {}
+  for n, change in ipairs(picked) do
+    local member, frozen, value = change[1], change[2], change[3]
+    taken[n] = member
     if frozen then
-      local value = redis.call('GETRANGE', stem .. member, 39, -1)
-      redis.call('HSET', KEYS[4], 'h' .. member, frozen, 'v' .. member, value)
-      redis.call('ZADD', KEYS[3], count, member)
+      local at = #fields
+      fields[at + 1], fields[at + 2], fields[at + 3], fields[at + 4] = 'h' .. member, frozen, 'v' .. member, value
+      places[#places + 1], places[#places + 2] = count, member
+      items[#items + 1] = {member, string.sub(frozen, 9, 28), value}
       count, bytes = count + 1, bytes + #value
     end
+  end
+  if #taken > 0 then
+    redis.call('ZREM', KEYS[2], unpack(taken))
+  end
+  if #fields > 0 then
+    redis.call('HSET', KEYS[4], unpack(fields))
+    redis.call('ZADD', KEYS[3], unpack(places))
   end
   local left = redis.call('ZCARD', KEYS[2]) > 0 and math.max(0, tonumber(meta[5] or 0) - (bytes - before)) or 0
   redis.call('HSET', KEYS[1], 'dirty_bytes', left)
@@ -73,9 +85,13 @@ if not whole then
   end
   redis.call('HSET', KEYS[1], 'batch', math.max(batch, tonumber(meta[4] or 0)), 'open_epoch', epoch, 'open_batch', batch,
     'open_count', count, 'open_whole', whole and 1 or 0, 'open_bytes', bytes)
+  -- The page that was asked for is what was just frozen.
+  if from == start then
+    return {'OPEN', epoch, batch, (whole and from + 200 >= count) and 1 or 0, items}
+  end
+  items = {}
 end
 
-local items = {}
 for _, member in ipairs(redis.call('ZRANGE', KEYS[3], from, '+inf', 'BYSCORE', 'LIMIT', 0, 200)) do
   local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
   items[#items + 1] = {member, string.sub(frozen[1], 9, 28), frozen[2]}

@@ -1,12 +1,18 @@
 #!lua flags=no-writes
 -- Looks. The second form of `ShardState::status` in entry/shard/mod.rs.
--- KEYS: the shard's meta, dirty, frozen, dead; ARGV: identity.
--- Answers whatever the identity, and with it; the oldest change's age in milliseconds is -1 where there is none.
+-- KEYS: the shard's meta, dirty, frozen, dead, open; ARGV: identity.
+-- Answers whatever the identity, and with it; the oldest change's age in milliseconds, the open batch's first one included, is -1
+-- where there is none.
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'seq', 'dirty_bytes', 'open_bytes')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local installed = meta[1] == ARGV[1] and not meta[2]
 local oldest = tonumber(redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2])
+local frozen = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+if frozen then
+  local since = struct.unpack('>I8', redis.call('HGET', KEYS[5], 'h' .. frozen))
+  oldest = math.min(oldest or since, since)
+end
 local number = function(n)
   return tonumber(meta[n] or 0)
 end
