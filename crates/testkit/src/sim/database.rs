@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use writeway_core::change::{Change, Stored};
+use writeway_core::journal::{BatchId, Shard};
+use writeway_core::store::Logged;
 
+use super::fence::{Fence, Passing};
 use super::history::{Commit, History, Place};
 use super::locked;
 use super::locks::Locks;
@@ -35,6 +38,9 @@ pub(super) struct Tables {
     pub(super) locks: Locks,
     pub(super) open: BTreeMap<u64, Open>,
     pub(super) history: History,
+    pub(super) fences: BTreeMap<Shard, Fence>,
+    /// Every batch that took effect, in order.
+    pub(super) batches: Vec<(Shard, BatchId)>,
     /// The rows at the beginning.
     pub(super) initial: BTreeMap<Place, u64>,
     next_tx: u64,
@@ -50,6 +56,8 @@ pub(super) struct Open {
     /// The server ends the session when it has heard nothing for so long since the last statement.
     patience: Option<u64>,
     last_statement: Option<u64>,
+    /// What a flush writes besides.
+    pub(super) passing: Option<Passing>,
     /// A statement failed: it can only be rolled back.
     pub(super) failed: bool,
 }
@@ -86,6 +94,12 @@ impl Database {
     #[must_use]
     pub fn history(&self) -> History {
         locked(&self.state).history.clone()
+    }
+
+    /// Every batch of every shard that took effect, in order.
+    #[must_use]
+    pub fn batches(&self) -> Vec<(Shard, BatchId)> {
+        locked(&self.state).batches.clone()
     }
 
     /// The committed rows.
@@ -162,6 +176,12 @@ impl Database {
         let wakers = {
             let mut state = locked(&self.state);
             let Some(open) = state.open.remove(&tx) else { return };
+            if let Some(Passing { shard, id, keys }) = open.passing {
+                state.batches.push((shard.clone(), id));
+                let fence = state.fences.entry(shard).or_default();
+                fence.batch = id.batch;
+                fence.log.push(Logged { id, keys });
+            }
             for (place, value) in open.writes {
                 match value {
                     Some(value) => drop(state.rows.insert(place, value)),

@@ -23,14 +23,18 @@ mod cache;
 mod cache_state;
 mod database;
 mod evict;
+mod fence;
 mod history;
+mod journal;
 mod locks;
+mod restart;
 mod store;
 mod witness;
 
 pub use cache::Cache;
 pub use database::{Database, Trigger};
 pub use history::{Answer, Commit, History, Place, Read, Write};
+pub use journal::{Journal, Landed};
 pub use store::{Cell, Store, Tx};
 
 use crate::explorer::World;
@@ -43,6 +47,12 @@ impl World {
     #[must_use]
     pub fn cache(&self) -> Cache {
         Cache::new(self)
+    }
+
+    /// A Redis of this world with a journal, for write-back. Empty.
+    #[must_use]
+    pub fn journal(&self) -> Journal {
+        Journal::new(self)
     }
 
     /// A database of this world, without tables.

@@ -11,6 +11,7 @@ use writeway_core::error::{Error, Result};
 use writeway_core::store::{Store as StorePort, Transaction};
 
 use super::database::{Database, Trigger, key_of};
+use super::fence::Passing;
 use super::history::{History, Place};
 use super::{CALL_LIMIT, locked};
 use crate::explorer::{Call, End, Failed, READS, Side, WRITES, World, millis};
@@ -204,6 +205,21 @@ impl Store {
 }
 
 impl Tx {
+    pub(super) fn begin(database: &Database, patience: Option<u64>) -> Tx {
+        Tx { database: database.clone(), id: database.begin(patience) }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// With the commit, the fence goes to this batch.
+    pub(super) fn passes(&self, passing: Passing) {
+        if let Some(open) = locked(&self.database.state).open.get_mut(&self.id) {
+            open.passing = Some(passing);
+        }
+    }
+
     fn fail(&self) {
         if let Some(open) = locked(&self.database.state).open.get_mut(&self.id) {
             open.failed = true;
@@ -313,7 +329,7 @@ impl Reply {
     }
 }
 
-fn failed(how: Failed) -> Error {
+pub(super) fn failed(how: Failed) -> Error {
     match how {
         Failed::Refused => Error::unavailable("the simulated database refuses"),
         Failed::Unknown => Error::unknown("the simulated database does not answer"),

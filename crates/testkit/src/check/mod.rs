@@ -1,5 +1,7 @@
 //! What must hold of every run, by name. Seeded bugs name the invariant they break.
 
+mod write_back;
+
 use std::collections::BTreeSet;
 
 use writeway_core::entry::VALUE_HEADER;
@@ -7,6 +9,8 @@ use writeway_core::entry::state::{Slot, State};
 
 use crate::explorer::{Verdict, Violation, World};
 use crate::sim::{Answer, Cache, Cell, Database, Read, Store};
+
+pub use write_back::write_back;
 
 /// All that strict mode promises, whatever failed.
 ///

@@ -1,0 +1,151 @@
+//! What must hold of every run of write-back, by name. A run ends with faults off and a drain.
+
+use std::collections::BTreeSet;
+
+use writeway_core::cache::Bytes;
+use writeway_core::entry::VALUE_HEADER;
+
+use crate::explorer::{Verdict, Violation, World};
+use crate::sim::{Answer, Cell, Database, Journal, Landed, Read, Store};
+
+/// All that write-back promises. Where the journal's server came back without something, what it lost may be missing, but
+/// nothing goes backwards and nothing is in effect twice.
+///
+/// # Errors
+/// The first that does not hold.
+pub fn write_back(world: &World, journal: &Journal, store: &Store) -> Verdict {
+    let database = store.database();
+    world.note(|| format!("at rest, sql: {}", database.text()));
+    everything_drains(journal)?;
+    applied_once(database)?;
+    never_backwards(journal, database)?;
+    clean_agrees_with_sql(journal, database)?;
+    answers_hold(journal, database)?;
+    nothing_lands_late(journal, database)?;
+    if !journal.has_lost() {
+        nothing_is_lost(journal, database)?;
+        reads_see_accepted_writes(journal, database)?;
+    }
+    Ok(())
+}
+
+/// The key and value of an accepted change; `None` for a delete.
+fn of(landed: &Landed) -> Option<(u32, Option<u64>)> {
+    value_of(&landed.key, &landed.value)
+}
+
+fn value_of(key: &Bytes, entry: &[u8]) -> Option<(u32, Option<u64>)> {
+    let key = std::str::from_utf8(key).ok()?.rsplit_once(':')?.1.parse().ok()?;
+    let is_absent = *entry.get(3)? == 1;
+    let row = || serde_json::from_slice(entry.get(VALUE_HEADER..)?).map(|cell: Cell| cell.value).ok();
+    Some((key, if is_absent { None } else { Some(row()?) }))
+}
+
+/// The accepted values of a key, in order, behind the one at the beginning.
+fn versions(journal: &Journal, database: &Database, key: u32) -> Vec<(u64, Option<u64>)> {
+    let accepted = journal.accepted();
+    let of_key = accepted.iter().filter_map(|landed| Some((landed.at, of(landed)?))).filter(|(_, (of, _))| *of == key);
+    let first = (0, database.initial().get(&(0, key)).copied());
+    std::iter::once(first).chain(of_key.map(|(at, (_, value))| (at, value))).collect()
+}
+
+fn keys(journal: &Journal) -> BTreeSet<u32> {
+    journal.accepted().iter().filter_map(of).map(|(key, _)| key).collect()
+}
+
+/// `everything drains`: with faults off, nothing stays dirty or frozen.
+fn everything_drains(journal: &Journal) -> Verdict {
+    let (dirty, frozen, _) = journal.left();
+    Violation::unless(dirty + frozen == 0, "everything drains", || format!("{dirty} dirty, {frozen} frozen"))
+}
+
+/// `a batch is in effect once`.
+fn applied_once(database: &Database) -> Verdict {
+    let batches = database.batches();
+    let unique: BTreeSet<_> = batches.iter().collect();
+    Violation::unless(unique.len() == batches.len(), "a batch is in effect once", || format!("{batches:?}"))
+}
+
+/// `sql never goes backwards`: the commits of each key are in the order in which their changes were accepted.
+fn never_backwards(journal: &Journal, database: &Database) -> Verdict {
+    for key in keys(journal) {
+        let versions = versions(journal, database, key);
+        let mut at = 0;
+        for commit in database.history().commits.iter().filter(|commit| commit.place == (0, key)) {
+            let next = versions.iter().enumerate().skip(at + 1).find(|(_, (_, value))| *value == commit.value);
+            let detail = || format!("key {key} was accepted as {versions:?}; then {commit:?} was committed");
+            Violation::unless(next.is_some(), "sql never goes backwards", detail)?;
+            at = next.map_or(at, |(at, _)| at);
+        }
+    }
+    Ok(())
+}
+
+/// `nothing accepted is lost`: SQL ends with the last change that was accepted of each key.
+fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
+    let (_, _, dead) = journal.left();
+    Violation::unless(dead == 0, "nothing accepted is lost", || format!("{dead} changes were set aside"))?;
+    let rows = database.rows();
+    for key in keys(journal) {
+        let last = versions(journal, database, key).last().and_then(|(_, value)| *value);
+        let committed = rows.get(&(0, key)).copied();
+        let detail = || format!("key {key} was last accepted as {last:?}, SQL has {committed:?}");
+        Violation::unless(last == committed, "nothing accepted is lost", detail)?;
+    }
+    Ok(())
+}
+
+/// `nothing stale at rest`: what is clean is what SQL holds.
+fn clean_agrees_with_sql(journal: &Journal, database: &Database) -> Verdict {
+    let rows = database.rows();
+    for (key, entry) in journal.clean() {
+        let Some((id, cached)) = value_of(&key, &entry) else { continue };
+        let committed = rows.get(&(0, id)).copied();
+        let detail = || format!("key {id} is clean as {cached:?}, SQL has {committed:?}");
+        Violation::unless(cached == committed, "nothing stale at rest", detail)?;
+    }
+    Ok(())
+}
+
+/// `ok means accepted`, and `not applied means not accepted`.
+fn answers_hold(journal: &Journal, database: &Database) -> Verdict {
+    let accepted = journal.accepted();
+    for write in &database.history().writes {
+        let landed = accepted.iter().any(|landed| landed.op == Some(write.op));
+        match write.answer {
+            Some((_, Answer::Committed)) => Violation::unless(landed, "ok means accepted", || format!("{write:?}"))?,
+            Some((_, Answer::NotApplied)) => {
+                Violation::unless(!landed, "not applied means not accepted", || format!("{write:?}"))?;
+            }
+            Some((_, Answer::Unknown)) | None => {}
+        }
+    }
+    Ok(())
+}
+
+/// `nothing lands late`: nothing of a write is accepted after its caller was answered.
+fn nothing_lands_late(journal: &Journal, database: &Database) -> Verdict {
+    let history = database.history();
+    let answered =
+        |op, at| history.writes.iter().any(|write| Some(write.op) == op && write.answer.is_some_and(|(end, _)| end < at));
+    let late = journal.accepted().into_iter().find(|landed| answered(landed.op, landed.at));
+    Violation::unless(late.is_none(), "nothing lands late", || format!("{:?}", late.map(|late| (late.at, late.op))))
+}
+
+/// `reads see accepted writes`: every answer is a value that was the last accepted one at some instant between the read's start
+/// and its end.
+fn reads_see_accepted_writes(journal: &Journal, database: &Database) -> Verdict {
+    for Read { start, end, place: (_, key), value, hit } in &database.history().reads {
+        let versions = versions(journal, database, *key);
+        let current = versions.iter().enumerate().filter(|(n, (since, _))| {
+            let until = versions.get(n + 1).map_or(u64::MAX, |next| next.0);
+            *since <= *end && until >= *start
+        });
+        let values: Vec<Option<u64>> = current.map(|(_, (_, value))| *value).collect();
+        let detail = || {
+            format!("key {key} was read as {value:?} (hit: {hit}); between its start and its end only {values:?} was accepted")
+        };
+        Violation::unless(values.contains(value), "reads see accepted writes", detail)?;
+    }
+    Ok(())
+}

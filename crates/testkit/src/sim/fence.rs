@@ -1,0 +1,109 @@
+//! The fence and the batch log of a simulated table.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use writeway_core::cache::Bytes;
+use writeway_core::change::Change;
+use writeway_core::error::{Error, Result};
+use writeway_core::journal::{BatchId, Shard};
+use writeway_core::store::{FencedStore, Flush, Flushed, Logged, Opened, Store as _, Transaction as _};
+
+use super::history::Place;
+use super::locked;
+use super::store::{Cell, Store, Tx, failed};
+use crate::explorer::{End, Failed, Side};
+
+/// How an open may fail.
+const OPENS: &[End] = &[End::Refused, End::Lost];
+
+/// One shard's row, and its log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fence {
+    pub(super) epoch: u64,
+    pub(super) batch: u64,
+    pub(super) log: Vec<Logged>,
+}
+
+/// What a flush writes besides rows.
+#[derive(Clone, Debug)]
+pub(super) struct Passing {
+    pub(super) shard: Shard,
+    pub(super) id: BatchId,
+    pub(super) keys: Vec<Bytes>,
+}
+
+/// Where the row lock of a shard's fence is.
+fn fence_place(shard: &Shard) -> Place {
+    (usize::MAX, shard.number.into())
+}
+
+impl Store {
+    /// Waits for the fence's row lock.
+    async fn lock_fence(&self, tx: u64, shard: &Shard) {
+        let mut waited = false;
+        poll_fn(|cx| {
+            let free = locked(&self.database().state).locks.take(tx, fence_place(shard), cx.waker());
+            self.world().waits_at_server(!free);
+            if free {
+                return Poll::Ready(());
+            }
+            if !waited {
+                self.world().count(|counts| counts.lock_waits += 1);
+                self.world().note(|| "  … waits for the fence".to_owned());
+            }
+            waited = true;
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn fence(&self, shard: &Shard) -> Fence {
+        locked(&self.database().state).fences.entry(shard.clone()).or_default().clone()
+    }
+}
+
+impl FencedStore for Store {
+    async fn prepare(&self, _: &str, shards: u16, _: bool) -> Result<u16> {
+        Ok(shards)
+    }
+
+    async fn open(&self, shard: &Shard, log: bool) -> Result<Opened> {
+        let tx = Tx::begin(self.database(), None);
+        self.world().point("sql open").await;
+        self.lock_fence(tx.id(), shard).await;
+        let end = self.world().ending(Side::Store, OPENS);
+        if end == Some(End::Refused) {
+            return Err(failed(Failed::Refused));
+        }
+        let opened = {
+            let mut state = locked(&self.database().state);
+            let fence = state.fences.entry(shard.clone()).or_default();
+            fence.epoch += 1;
+            Opened { epoch: fence.epoch, batch: fence.batch, log: if log { fence.log.clone() } else { Vec::new() } }
+        };
+        drop(tx);
+        self.world().note(|| format!("  → {opened:?}"));
+        if end.is_some() { Err(failed(Failed::Unknown)) } else { Ok(opened) }
+    }
+
+    async fn flush(&self, flush: &Flush<'_>, changes: &[Change<u32, Cell>]) -> Result<Flushed<Cell>> {
+        let mut tx = self.begin(flush.within.or(Some(Duration::from_secs(60)))).await?;
+        let shard = &flush.at.shard;
+        self.world().point(self.world().label(|| format!("sql fence, batch {:?}", flush.batch))).await;
+        self.lock_fence(tx.id(), shard).await;
+        let fence = self.fence(shard);
+        if fence.epoch != flush.at.epoch || fence.batch >= flush.batch.batch {
+            self.world().note(|| format!("  → the fence says {}, {}", fence.epoch, fence.batch));
+            return match fence.epoch.cmp(&flush.at.epoch) {
+                std::cmp::Ordering::Greater => Ok(Flushed::Superseded),
+                std::cmp::Ordering::Equal => Ok(Flushed::Already),
+                std::cmp::Ordering::Less => Err(Error::invalid("the fence went back")),
+            };
+        }
+        tx.passes(Passing { shard: shard.clone(), id: flush.batch, keys: flush.keys.to_vec() });
+        let stored = self.apply_in(&mut tx, changes).await?;
+        tx.commit().await.map(|()| Flushed::Applied(stored))
+    }
+}

@@ -1,0 +1,67 @@
+//! What the journal's server may do on its own: evict what is clean, and restart, with or without its last changes.
+
+use std::sync::{Arc, Mutex};
+
+use writeway_core::cache::Bytes;
+use writeway_core::entry::held::Held;
+
+use super::journal::JournalState;
+use super::locked;
+use crate::explorer::Adversary;
+
+pub(super) struct Evict(pub(super) Arc<Mutex<JournalState>>);
+
+fn victims(state: &JournalState) -> Vec<(Bytes, Bytes)> {
+    let clean = |held: &Held| matches!(held, Held::Clean { .. });
+    let of = |(stem, shard): (&Bytes, &writeway_core::entry::shard::ShardState)| {
+        let keys = shard.entries.iter().filter(|(_, held)| clean(held)).map(|(key, _)| (stem.clone(), key.clone()));
+        keys.collect::<Vec<_>>()
+    };
+    state.shards.iter().flat_map(of).collect()
+}
+
+impl Adversary for Evict {
+    fn ways(&self, _: u64) -> usize {
+        victims(&locked(&self.0)).len()
+    }
+
+    fn act(&self, way: usize, _: u64) -> String {
+        let mut state = locked(&self.0);
+        let Some((stem, key)) = victims(&state).into_iter().nth(way) else { return String::new() };
+        if let Some(shard) = state.shards.get_mut(&stem) {
+            shard.entries.remove(&key);
+        }
+        format!("the journal's server evicts {}", String::from_utf8_lossy(&key))
+    }
+}
+
+/// How many of the last changes may be missing.
+const MISSING: usize = 4;
+
+pub(super) struct Restart(pub(super) Arc<Mutex<JournalState>>);
+
+impl Adversary for Restart {
+    fn ways(&self, _: u64) -> usize {
+        // All there, some missing, empty.
+        2 + locked(&self.0).past.len().saturating_sub(1).min(MISSING)
+    }
+
+    fn act(&self, way: usize, _: u64) -> String {
+        let mut state = locked(&self.0);
+        state.starts += 1;
+        if way == 0 {
+            return "the journal's server restarts with all it had".to_owned();
+        }
+        state.lost = true;
+        if way == 1 {
+            state.shards.clear();
+            state.past.clear();
+            return "the journal's server restarts empty".to_owned();
+        }
+        let missing = way - 1;
+        let kept = state.past.len() - missing;
+        state.past.truncate(kept);
+        state.shards = state.past.last().cloned().unwrap_or_default();
+        format!("the journal's server restarts without its last {missing} changes")
+    }
+}

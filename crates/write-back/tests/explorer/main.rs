@@ -1,0 +1,8 @@
+//! Write-back over every order of its calls, every fault and every crash point, as far as the names say.
+
+mod crashes;
+mod faults;
+mod races;
+mod readers;
+mod restarts;
+mod setup;
