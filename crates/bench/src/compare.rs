@@ -67,7 +67,7 @@ pub(crate) async fn compare(servers: &mut Servers, plan: &Plan, progress: &mut P
 async fn round(servers: &mut Servers, plan: &Plan, kind: Kind, workload: workload::Kind, value_bytes: usize) -> Result<Round> {
     let keys = Keys::new(plan.keys)?;
     servers.reset(keys.count(), value_bytes).await?;
-    let subject = Arc::new(Subject::build(kind, servers).await?);
+    let subject = Arc::new(Subject::build(kind, servers, &servers.fresh_namespace()).await?);
     let all: Vec<i64> = (1..=keys.count()).collect();
     if workload != workload::Kind::EventLog {
         for page in all.chunks(PAGE) {

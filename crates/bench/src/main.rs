@@ -15,6 +15,7 @@ mod clock;
 mod compare;
 mod count;
 mod load;
+mod loss;
 mod ratios;
 mod raw;
 mod servers;
@@ -52,6 +53,9 @@ struct Arguments {
     /// One half of the run.
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
+    /// Writes, as one of the subjects, until it is killed: a run starts itself so.
+    #[arg(long, hide = true)]
+    victim: Option<subject::Kind>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,9 +78,13 @@ async fn main() -> Result<()> {
 async fn run(arguments: Arguments) -> Result<()> {
     let of = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set: try `cargo xtask bench`"));
     let prefix = std::env::var("WRITEWAY_PREFIX").unwrap_or_else(|_| "writeway".to_owned());
+    let plan = if arguments.quick { Plan::quick() } else { Plan::long() };
+    if let Some(kind) = arguments.victim {
+        let servers = Servers::join(of("REDIS_URL")?, of("DATABASE_URL")?, prefix).await?;
+        return loss::be_killed(&servers, &plan, kind).await;
+    }
     count::install()?;
     let mut servers = Servers::connect(of("REDIS_URL")?, of("DATABASE_URL")?, &prefix).await?;
-    let plan = if arguments.quick { Plan::quick() } else { Plan::long() };
     let measured = tokio::select! {
         measured = measure(&mut servers, plan, arguments.only) => measured,
         interrupted = tokio::signal::ctrl_c() => Err(interrupted.err().map_or_else(|| anyhow::anyhow!("interrupted"), Into::into)),
@@ -98,13 +106,14 @@ async fn measure(servers: &mut Servers, mut plan: Plan, only: Option<Part>) -> R
     }
     let environment = Environment::read(servers).await?;
     let mut progress = Progress::new(plan.steps());
-    let (mut comparisons, mut ratios) = (Vec::new(), Vec::new());
+    let (mut comparisons, mut losses, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     if plan.rounds > 0 {
         comparisons = compare::compare(servers, &plan, &mut progress).await?;
+        losses = loss::measure(servers, &plan, &mut progress).await?;
     }
     if plan.ratio_rounds > 0 {
         ratios = ratios::measure(cases::prepare(servers, &plan).await?, &plan, &mut progress).await?;
     }
     progress.done();
-    Ok(Report::new(environment, plan, comparisons, ratios))
+    Ok(Report::new(environment, plan, comparisons, losses, ratios))
 }

@@ -76,6 +76,7 @@ impl Plan {
     /// How many times progress is told.
     pub(crate) fn steps(&self) -> usize {
         let compared = workload::Kind::ALL.len() * self.value_bytes.len() * self.rounds * subject::Kind::ALL.len();
-        compared + if self.ratio_rounds > 0 { cases::COUNT } else { 0 }
+        let killed = if self.rounds > 0 { subject::Kind::ALL.len() } else { 0 };
+        compared + killed + if self.ratio_rounds > 0 { cases::COUNT } else { 0 }
     }
 }

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::compare::Comparison;
 use crate::environment::Environment;
 use crate::keys::EXPONENT;
+use crate::loss::Loss;
 use crate::plan::Plan;
 use crate::ratios::Ratio;
 
@@ -21,13 +22,20 @@ pub(crate) struct Report {
     pub(crate) plan: Plan,
     zipf_exponent: f64,
     pub(crate) comparisons: Vec<Comparison>,
+    pub(crate) losses: Vec<Loss>,
     pub(crate) ratios: Vec<Ratio>,
 }
 
 impl Report {
-    pub(crate) fn new(environment: Environment, plan: Plan, comparisons: Vec<Comparison>, ratios: Vec<Ratio>) -> Self {
+    pub(crate) fn new(
+        environment: Environment,
+        plan: Plan,
+        comparisons: Vec<Comparison>,
+        losses: Vec<Loss>,
+        ratios: Vec<Ratio>,
+    ) -> Self {
         let seconds_since_1970 = clock::seconds_since_1970();
-        Report { format: 1, seconds_since_1970, environment, plan, zipf_exponent: EXPONENT, comparisons, ratios }
+        Report { format: 1, seconds_since_1970, environment, plan, zipf_exponent: EXPONENT, comparisons, losses, ratios }
     }
 
     /// Writes it to `path`, or to a name of its own under `target/bench`.
@@ -49,7 +57,8 @@ impl Report {
     pub(crate) fn broken(&self) -> Vec<String> {
         let columns = self.comparisons.iter().flat_map(|comparison| comparison.subjects.iter().map(move |c| (comparison, c)));
         let of = |(comparison, column): (&Comparison, _)| format!("{} under {}", named(column), comparison.workload.title());
-        columns.filter(|(_, column)| column.broken()).map(of).collect()
+        let lost = self.losses.iter().filter(|loss| loss.lost > 0).map(|loss| format!("{} under kill -9", loss.subject));
+        columns.filter(|(_, column)| column.broken()).map(of).chain(lost).collect()
     }
 }
 

@@ -57,13 +57,29 @@ impl Servers {
     pub(crate) async fn connect(redis_url: String, database_url: String, prefix: &str) -> Result<Self> {
         // One run must not meet another, nor what a run that was killed left behind.
         let prefix = format!("{prefix}.bench.{}", std::process::id());
-        let schema: String =
-            prefix.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
-        let client = redis::Client::open(redis_url.as_str()).context("REDIS_URL")?;
-        let redis = client.get_multiplexed_async_connection().await.context("connecting to REDIS_URL")?;
+        let schema = schema_of(&prefix);
         let mut admin = AsyncPgConnection::establish(&database_url).await.context("connecting to DATABASE_URL")?;
         let create = format!("CREATE SCHEMA {schema}; SET search_path TO {schema}; {}", table::CREATE);
         admin.batch_execute(&create).await.context("making the schema")?;
+        match Self::join(redis_url, database_url, prefix).await {
+            Ok(servers) => Ok(servers),
+            Err(e) => {
+                admin.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.context("removing the schema")?;
+                Err(e)
+            }
+        }
+    }
+
+    /// Connects to what another process of the run has made, under its whole prefix.
+    ///
+    /// # Errors
+    /// If a server cannot be reached or refuses.
+    pub(crate) async fn join(redis_url: String, database_url: String, prefix: String) -> Result<Self> {
+        let schema = schema_of(&prefix);
+        let client = redis::Client::open(redis_url.as_str()).context("REDIS_URL")?;
+        let redis = client.get_multiplexed_async_connection().await.context("connecting to REDIS_URL")?;
+        let mut admin = AsyncPgConnection::establish(&database_url).await.context("connecting to DATABASE_URL")?;
+        admin.batch_execute(&format!("SET search_path TO {schema}")).await.context("finding the schema")?;
         let mut config = ManagerConfig::default();
         // A query per checkout would be measured with everything.
         config.recycling_method = RecyclingMethod::Fast;
@@ -73,14 +89,8 @@ impl Servers {
             .min_idle(SQL_POOL)
             .connection_customizer(Box::new(Session { schema: schema.clone() }))
             .build(manager)
-            .await;
-        let pool = match pool {
-            Ok(pool) => pool,
-            Err(e) => {
-                admin.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.context("removing the schema")?;
-                return Err(e).context("filling the sql pool");
-            }
-        };
+            .await
+            .context("filling the sql pool")?;
         Ok(Servers { redis_url, database_url, redis, pool, admin, prefix, schema })
     }
 
@@ -137,4 +147,8 @@ impl Servers {
         let schema = self.admin.batch_execute(&drop_schema).await.with_context(|| format!("{drop_schema}, left to be done"));
         keys.with_context(|| format!("keys {}* are left", self.prefix)).and(schema)
     }
+}
+
+fn schema_of(prefix: &str) -> String {
+    prefix.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
 }

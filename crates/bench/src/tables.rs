@@ -4,6 +4,7 @@ use comfy_table::{Cell, ContentArrangement, Table, presets};
 
 use crate::column::Column;
 use crate::compare::Comparison;
+use crate::loss::Loss;
 use crate::plan::Plan;
 use crate::ratios::{Goal, How, Ratio};
 use crate::report::Report;
@@ -48,6 +49,9 @@ pub(crate) fn print(report: &Report) {
             println!("{}: first failure: {}", column.subject, column.first_failure.as_deref().unwrap_or(NONE));
         }
     }
+    if !report.losses.is_empty() {
+        println!("\nkill -9 of the application while it writes new rows\n{}", losses(&report.losses));
+    }
     if !report.ratios.is_empty() {
         println!("\nRatios, ours by raw, {} interleaved rounds\n{}", report.plan.ratio_rounds, ratios(&report.ratios));
     }
@@ -81,6 +85,15 @@ fn compared(comparison: &Comparison) -> Table {
     for (group, name, figure) in LINES {
         let figures = comparison.subjects.iter().map(|column| Cell::new(figure(column)));
         table.add_row([Cell::new(group), Cell::new(name)].into_iter().chain(figures));
+    }
+    table
+}
+
+fn losses(losses: &[Loss]) -> Table {
+    let mut table = table();
+    table.set_header(["", "acknowledged", "not yet in SQL when it died", "gone after a successor took over"]);
+    for Loss { subject, acknowledged, not_in_sql_then, lost } in losses {
+        table.add_row([(*subject).to_owned(), acknowledged.to_string(), not_in_sql_then.to_string(), lost.to_string()]);
     }
     table
 }

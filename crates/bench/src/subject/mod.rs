@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::ValueEnum;
 use writeway_around::WriteAround;
 use writeway_core::change::CacheEffect;
 use writeway_core::sql::Sql;
@@ -28,7 +29,7 @@ pub(crate) use writeway::Store;
 pub(crate) const TIME_TO_LIVE: Duration = Duration::from_secs(3_600);
 
 /// In the order of the report's columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     SqlOnly,
     LookAside,
@@ -89,11 +90,11 @@ enum Way {
 }
 
 impl Subject {
-    /// On the servers as they are.
+    /// On the servers as they are; write-back in this namespace.
     ///
     /// # Errors
     /// If a server refuses what the subject needs.
-    pub(crate) async fn build(kind: Kind, servers: &Servers) -> Result<Self> {
+    pub(crate) async fn build(kind: Kind, servers: &Servers, namespace: &str) -> Result<Self> {
         let looks = Arc::new(Looks::default());
         let store = || Sql::<Entries>::new(servers.pool.clone());
         let around = || WriteAround::builder(store()).namespace("around").time_to_live(TIME_TO_LIVE);
@@ -114,7 +115,9 @@ impl Subject {
             Kind::WriteAroundStrict => {
                 Way::WriteAround(Around { handle: around().strict().build(watched().await?).await?, strict: true })
             }
-            Kind::WriteBack => Way::WriteBack(Back { handle: writeway::back(servers).await?, pool: servers.pool.clone() }),
+            Kind::WriteBack => {
+                Way::WriteBack(Back { handle: writeway::back(servers, namespace).await?, pool: servers.pool.clone() })
+            }
         };
         Ok(Subject { way, looks })
     }

@@ -32,9 +32,9 @@ pub(crate) struct Back {
 }
 
 /// Write-back, with its defaults. The server is the run's, not ours to have an append-only file.
-pub(crate) async fn back(servers: &Servers) -> Result<WriteBack<Store>> {
+pub(crate) async fn back(servers: &Servers, namespace: &str) -> Result<WriteBack<Store>> {
     let store = Sql::<Entries>::new(servers.pool.clone());
-    let builder = WriteBack::builder(store).namespace(&servers.fresh_namespace()).time_to_live(TIME_TO_LIVE);
+    let builder = WriteBack::builder(store).namespace(namespace).time_to_live(TIME_TO_LIVE);
     Ok(builder.migrate().allow_volatile_changes().build(servers.writeway().await?).await?)
 }
 
