@@ -58,8 +58,8 @@ impl<S> WriteBackBuilder<S> {
         /// waiting for the delay. Defaults to 4 MiB; 1 byte to 256 MiB.
         max_batch_bytes = |settings, n: usize| settings.max_batch_bytes = n;
 
-        /// How many rows may be on their way to SQL; each shard has its part, rounded up. A write of more rows of one shard than
-        /// its part is refused, however often it is tried. Defaults to 50,000; 1 to 10,000,000.
+        /// How many rows may be on their way to SQL; each shard has its part, rounded up. Keep that above 200: a write is
+        /// accepted so many rows of a shard at a time, all or none. Defaults to 50,000; 1 to 10,000,000.
         max_dirty = |settings, n: usize| settings.max_dirty = n;
 
         /// How many bytes of encoded rows may be on their way; each shard has its part, which must have room for the longest row.
