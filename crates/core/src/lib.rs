@@ -1,7 +1,7 @@
 //! What all Writeway strategies share: vocabulary, ports, adapters and the read path.
 //!
-//! Applications depend on a strategy crate (`writeway-through`, `writeway-around`), which re-exports all that its user must
-//! name. This crate is for those who write a strategy or an adapter.
+//! Applications depend on a strategy crate (`writeway-through`, `writeway-around`, `writeway-back`), which re-exports all that
+//! its user must name. This crate is for those who write a strategy or an adapter.
 
 // So that exported macros can name this crate in the same way inside and outside of it.
 extern crate self as writeway_core;

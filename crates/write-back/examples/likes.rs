@@ -13,9 +13,9 @@ struct Post {
 #[tokio::main]
 async fn main() -> writeway_back::Result<()> {
     let table = MemoryStore::new(|post: &Post| post.id);
-    // A journal in the process dies with it: that has to be accepted by name.
-    let builder = WriteBack::builder(table.clone()).namespace("posts").allow_volatile_changes();
-    let posts = builder.build(MemoryJournal::new()).await?;
+    // A change may wait for a minute. A journal in the process dies with it: that has to be accepted by name.
+    let builder = WriteBack::builder(table.clone()).namespace("posts").max_delay(Duration::from_secs(60));
+    let posts = builder.allow_volatile_changes().build(MemoryJournal::new()).await?;
 
     for likes in 1..=1_000 {
         let _ticket = posts.put(Post { id: likes % 3, likes: likes.unsigned_abs() }).await?;
@@ -24,10 +24,9 @@ async fn main() -> writeway_back::Result<()> {
     println!("in sql so far: {:?}", table.row(&1));
 
     let ticket = posts.put(Post { id: 7, likes: 1 }).await?;
+    posts.flush().await?;
     ticket.durable().await?;
     println!("durable: {:?}", table.row(&7));
-
-    posts.flush().await?;
     let stats = posts.stats().await?;
     println!("accepted {}, rows written to sql {}, in {} batches", stats.accepted, stats.flushed, stats.batches);
     println!("{:?}", posts.shutdown(Duration::from_secs(1)).await?);

@@ -58,15 +58,16 @@ impl<S> WriteBackBuilder<S> {
         /// waiting for the delay. Defaults to 4 MiB; 1 byte to 256 MiB.
         max_batch_bytes = |settings, n: usize| settings.max_batch_bytes = n;
 
-        /// How many rows may be on their way to SQL; each shard has its part, rounded up. Defaults to 50,000; 1 to 10,000,000.
+        /// How many rows may be on their way to SQL; each shard has its part, rounded up. Keep that above 200: a write is
+        /// accepted so many rows of a shard at a time, all or none. Defaults to 50,000; 1 to 10,000,000.
         max_dirty = |settings, n: usize| settings.max_dirty = n;
 
-        /// How many bytes of encoded rows may be on their way; each shard has its part. Redis holds those of the open batch
-        /// twice. Defaults to 64 MiB; 1 byte to 64 GiB.
+        /// How many bytes of encoded rows may be on their way; each shard has its part, which must have room for the longest row.
+        /// Redis holds those of the open batch twice. Defaults to 64 MiB; 1 byte to 64 GiB.
         max_dirty_bytes = |settings, n: usize| settings.max_dirty_bytes = n;
 
-        /// While a change has waited for so long, its shard accepts no more: SQL does not keep up. Defaults to 600 s; 1 s to 366
-        /// days.
+        /// While a change has waited for so long, its shard accepts no more, also no newer change of the same row: SQL does not
+        /// keep up. Defaults to 600 s; 1 s to 366 days.
         max_age = |settings, d: Duration| settings.max_age = d;
 
         /// What a write does when a bound is reached. Defaults to [`Overflow::Wait`].
@@ -84,8 +85,8 @@ impl<S> WriteBackBuilder<S> {
         /// says which file to run.
         migrate = |settings| settings.migrate = true;
 
-        /// Accepts a server whose eviction policy may remove accepted changes (`allkeys-*`). They are then lost. Off by default:
-        /// `build` refuses such a server.
+        /// Accepts a server whose eviction policy may remove accepted changes (`allkeys-*`). They are then lost unnoticed: their
+        /// tickets say that they are durable. Off by default: `build` refuses such a server.
         allow_evictable_changes = |settings| settings.evictable_changes = true;
 
         /// Accepts a server without an append-only file, and the journal in the process. All that is not flushed is lost when it

@@ -11,16 +11,19 @@
 //! | [`Ticket::durable`] | the change, or a later one of the same row, is committed in SQL |
 //! | a read | the last accepted change of the row, else what SQL has; SQL is never asked in place of a Redis that does not answer |
 //! | an accepted change | reaches SQL exactly once in effect, through crashes of any process and lost answers of any server |
-//! | the order of one row's changes | SQL never goes backwards, also after Redis did |
+//! | the order of one row's changes | the last one wins; SQL never goes backwards, also after Redis did |
 //!
-//! **What can be lost**: what Redis itself loses. With `appendfsync everysec` that is up to about two seconds of accepted changes
-//! when the server's machine dies, and none when only its process does; after a failover, what the replica had not received; with
-//! no append-only file, everything that was not flushed. When the server turns out to be another one or an older state, its
+//! **What can be lost**: of what SQL does not have yet, what Redis itself loses. With `appendfsync everysec` that is up to about
+//! two seconds of accepted changes when the server's machine dies. When only its process dies it is nothing as a rule, and up to
+//! two seconds while its disk is so slow that it holds its writes back. After a failover it is what the replica had not received;
+//! with no append-only file, everything that was not flushed. When the server turns out to be another one or an older state, its
 //! contents are compared with a log of batches in SQL before anything is accepted or read again: what SQL has newer is dropped,
 //! what cannot be judged is set aside, and an event says that loss is possible. Reads are strong as long as Redis loses nothing.
+//! Single keys that somebody removes or evicts are lost unnoticed.
 //!
 //! Writes of several rows are not atomic. A change that SQL refuses keeps its shard's queue from moving: it is tried again and
-//! again, and reported. All writers of the table must take part.
+//! again, and reported; after [`max_age`](WriteBackBuilder::max_age) the shard accepts no more. An accepted change that cannot be
+//! read is never a miss: reads of its row are `Rejected` until a newer change replaces it. All writers of the table must take part.
 //!
 //! # Cancel safety
 //!

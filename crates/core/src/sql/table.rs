@@ -12,6 +12,9 @@ use crate::key::Key;
 ///
 /// The functions are called with at least one key or row, each key at most once, in key order. What panics or is dropped in
 /// them costs its connection, nothing else.
+///
+/// A row may lie in several SQL tables: `upsert` and `remove` may send any statements, which are in effect together or not at all
+/// (unless [`ONE_STATEMENT`](SqlTable::ONE_STATEMENT)), and `fetch` joins them. One statement for a fetch is one snapshot.
 pub trait SqlTable: Send + Sync + 'static {
     /// The version of the row's meaning, raised by hand; rows cached under another version are a miss. Default 0.
     const SCHEMA: u32 = 0;

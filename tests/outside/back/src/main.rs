@@ -97,7 +97,7 @@ async fn run() -> Result<(), Failure> {
     pool.get().await?.batch_execute(SETUP).await?;
     let table = Sql::<Scores>::new(pool);
     let cache = Redis::builder(redis).prefix(prefix).connect().await?;
-    // The test server has no append-only file.
+    // A server that was given may have no append-only file.
     let open = || WriteBack::builder(table.clone()).namespace("outside-scores").migrate().allow_volatile_changes();
     let scores = open().build(cache.clone()).await?;
 

@@ -11,7 +11,7 @@
 //! * `Clean` of the current incarnation is what SQL holds, under the rules of look-aside: a fill only into its own lease, and an
 //!   accept or an acknowledge breaks the lease.
 //!
-//! [`batch`]: freezing, acknowledging, setting aside. [`recovery`]: taking over, and comparing a restored server with SQL.
+//! `batch`: freezing, acknowledging, setting aside. `recovery`: taking over, and comparing a restored server with SQL.
 
 mod batch;
 mod recovery;
