@@ -45,7 +45,8 @@ pub struct Options {
     pub(crate) time_to_live: Option<Duration>,
     pub(crate) commit_within: Duration,
     pub(crate) max_loads: usize,
-    pub(crate) max_value_bytes: usize,
+    /// The longest encoded row.
+    pub max_value_bytes: usize,
     pub(crate) evictable_barriers: bool,
     pub(crate) unbounded_commits: bool,
     /// Time, tasks and chance.

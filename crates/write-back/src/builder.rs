@@ -108,7 +108,7 @@ impl<S: FencedStore> WriteBackBuilder<S> {
     /// until every shard is open: after a restart of Redis, until its contents are compared with SQL.
     ///
     /// # Errors
-    /// `Invalid`: an option is out of its bounds, another mode is recorded for the namespace, the journal may lose changes that
+    /// `Invalid`: an option is out of its bounds, a shard's part of `max_dirty_bytes` is too small for one row, another mode is recorded for the namespace, the journal may lose changes that
     /// it should keep, or SQL lacks the tables or the server-side time-outs; the message says what to change. `Unavailable`: a
     /// server did not answer within the `call_timeout`, or a shard could not be opened in the time of some flushes.
     pub async fn build(self, journal: impl Into<Arc<dyn Journal>>) -> Result<WriteBack<S>>
@@ -135,6 +135,7 @@ impl<S: FencedStore> WriteBackBuilder<S> {
         };
         let count = until(&*runtime, deadline, ready).await.unwrap_or_else(|| Err(late()));
         let count = count.map_err(|e| e.during("build", &name))?;
+        settings.check_parts(count, options.max_value_bytes)?;
         let shards: Vec<Shard> = (0..count).map(|number| Shard { namespace: name.clone(), number }).collect();
         let entries: Arc<dyn Entries> = journal.clone();
         let reads = Reads::new(store, entries, KeySpace::sharded(&shards), &options, true);

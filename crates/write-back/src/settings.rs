@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use writeway_core::error::Result;
+use writeway_core::entry::VALUE_HEADER;
+use writeway_core::error::{Error, Result};
 use writeway_core::journal::Bounds;
 use writeway_core::options::bound;
 
@@ -68,6 +69,17 @@ impl Settings {
         bound("batch_log_for", self.batch_log, Duration::from_secs(60)..=hour * 24 * 366)
     }
 
+    /// A row that is allowed must fit into a shard that is empty.
+    pub(crate) fn check_parts(&self, shards: u16, max_value_bytes: usize) -> Result<()> {
+        let least = (max_value_bytes + VALUE_HEADER).saturating_mul(shards.into());
+        if self.max_dirty_bytes >= least {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "max_dirty_bytes must be at least {least}: a row of max_value_bytes ({max_value_bytes}) in each of {shards} shards"
+        )))
+    }
+
     /// One shard's part of the bounds.
     pub(crate) fn bounds(&self, shards: usize) -> Bounds {
         let part = |whole: usize| whole.div_ceil(shards.max(1)) as u64;
@@ -113,6 +125,15 @@ mod tests {
         ] {
             assert!(bad.check().expect_err(name).to_string().contains(name));
         }
+    }
+
+    #[test]
+    fn a_shard_that_could_not_hold_a_row_is_refused() {
+        let max_dirty_bytes = 16 * (100 + VALUE_HEADER);
+        let settings = Settings { max_dirty_bytes, ..Settings::default() };
+        assert!(settings.check_parts(16, 100).is_ok());
+        let refused = settings.check_parts(16, 101).expect_err("too small").to_string();
+        assert!(refused.contains(&format!("at least {}", max_dirty_bytes + 16)), "{refused}");
     }
 
     #[test]

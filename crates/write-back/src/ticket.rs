@@ -64,7 +64,7 @@ impl<S: FencedStore> Ticket<S> {
 
 impl<S: FencedStore> Engine<S> {
     pub(crate) async fn durable(&self, receipt: &Receipt) -> Result<()> {
-        let during = |e: Error| e.during("durable", &self.name);
+        let during = |e: Error| self.told(e, "durable");
         if *receipt.namespace != *self.name {
             return Err(during(Error::invalid("the receipt is of another namespace")));
         }

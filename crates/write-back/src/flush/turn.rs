@@ -99,6 +99,10 @@ impl<S: FencedStore> Engine<S> {
                 Counters::add(&self.counters.fenced, 1);
             }
         } else {
+            if e.kind() == Kind::Invalid {
+                // SQL's bookkeeping may have been restored to an older state: an epoch of its own is what it can be compared by.
+                desk.at = None;
+            }
             Counters::add(&self.counters.retries, 1);
             tracing::warn!(
                 name: "flush.failed", shard = ?self.shards[shard], error = %e, attempt = desk.failures,
