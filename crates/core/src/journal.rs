@@ -115,7 +115,7 @@ pub struct Bounds {
     pub keys: u64,
     /// Bytes of their entries.
     pub bytes: u64,
-    /// No change is accepted while the oldest has waited longer.
+    /// No further key is accepted while the oldest change has waited longer: what replaces a dirty one is.
     pub age: Duration,
 }
 

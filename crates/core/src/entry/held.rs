@@ -39,6 +39,14 @@ pub struct Dirty {
     pub value: Bytes,
 }
 
+impl Dirty {
+    /// False of what was cut short: every change that was accepted has a version.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.version != Version::default()
+    }
+}
+
 impl Held {
     /// Drops what has expired.
     pub fn expire(this: &mut Option<Held>, now: u64) {

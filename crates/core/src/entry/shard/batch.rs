@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Ack, BatchId, Claimed, Freeze, Identity, Item, PAGE};
 
 /// A claim looks at so many dirty keys for some that it can read.
-pub(super) const SCAN: usize = 1_000;
+pub(super) const SCAN: usize = 2 * PAGE;
 
 impl ShardState {
     /// `Journal::claim`
@@ -23,6 +23,8 @@ impl ShardState {
             // The number is taken once something is due.
             None => Open { id: BatchId { epoch, batch: meta.batch + 1 }, ..Open::default() },
         };
+        // To what another flusher froze nothing is added: it may be of another schema.
+        let open = Open { whole: open.whole || open.id.epoch != epoch, ..open };
         let Some(open) = self.freeze(open, freeze, now) else { return Ok(None) };
         let items = self.order.range(from..).take(PAGE).filter_map(|(_, key)| {
             let Dirty { version, schema, value, .. } = &self.frozen.get(key)?.change;
@@ -34,6 +36,7 @@ impl ShardState {
     /// Adds one page of due changes to a batch that is not whole.
     fn freeze(&mut self, mut open: Open, freeze: Freeze, now: u64) -> Option<Open> {
         if open.whole {
+            self.meta.as_mut()?.open = Some(open);
             return Some(open);
         }
         let longest = u64::try_from(freeze.waited.as_millis()).unwrap_or(u64::MAX);
@@ -48,7 +51,7 @@ impl ShardState {
             match self.entries.get(key) {
                 // A later change of a key that is in this batch: for the next one.
                 _ if self.frozen.contains_key(key) => {}
-                Some(Held::Dirty(dirty)) if dirty.schema != freeze.schema => {}
+                Some(Held::Dirty(dirty)) if dirty.is_whole() && dirty.schema != freeze.schema => {}
                 Some(Held::Foreign(bytes)) if is_dirty(bytes) => {}
                 Some(Held::Dirty(dirty)) => {
                     bytes += dirty.value.len() as u64;
@@ -61,7 +64,11 @@ impl ShardState {
         open.whole = keys.len() < PAGE || open.count + keys.len() as u64 >= freeze.max_keys || bytes >= freeze.max_bytes;
         for key in keys {
             let since = self.undirty(&key).unwrap_or(now);
-            let Some(Held::Dirty(change)) = self.entries.get(&key).cloned() else { continue };
+            let Some(Held::Dirty(mut change)) = self.entries.get(&key).cloned() else { continue };
+            if !change.is_whole() {
+                // Nobody can read it: whoever meets it sets it aside.
+                change.schema = freeze.schema;
+            }
             open.bytes += change.value.len() as u64;
             self.order.insert(open.count, key.clone());
             self.frozen.insert(key, Frozen { at: open.count, since, change });

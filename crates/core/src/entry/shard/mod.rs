@@ -246,11 +246,11 @@ impl ShardState {
 
     fn passed(&self, changes: &[Accept], bounds: Bounds, now: u64) -> Option<Bound> {
         let meta = self.meta.as_ref()?;
+        let new = changes.iter().filter(|change| !self.dirty.contains_key(&change.key)).count() as u64;
         let waited = self.oldest().map_or(0, |since| now.saturating_sub(since));
-        if u128::from(waited) > bounds.age.as_millis() {
+        if new > 0 && u128::from(waited) > bounds.age.as_millis() {
             return Some(Bound::Age);
         }
-        let new = changes.iter().filter(|change| !self.dirty.contains_key(&change.key)).count() as u64;
         if new > 0 && (self.dirty.len() + self.frozen.len()) as u64 + new > bounds.keys {
             return Some(Bound::Keys);
         }

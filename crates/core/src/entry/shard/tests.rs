@@ -100,7 +100,8 @@ fn bounds_hold_for_the_dirty_set_and_the_open_batch_together() {
     assert!(matches!(accept(&mut shard, "b", "2222", 0), Accepted::As { .. }), "coalesced");
     assert_eq!(accept(&mut shard, "b", "22222", 0), Accepted::Full(Bound::Bytes));
     assert!(matches!(accept(&mut shard, "b", "2", 10), Accepted::As { .. }));
-    assert_eq!(accept(&mut shard, "b", "2", 11), Accepted::Full(Bound::Age));
+    assert!(matches!(accept(&mut shard, "b", "2", 11), Accepted::As { .. }), "what replaces a dirty change is no more work");
+    assert_eq!(accept(&mut shard, "c", "2", 11), Accepted::Full(Bound::Age));
     assert_eq!(accept(&mut shard, "b", "2", 101), Accepted::Late);
 }
 
@@ -195,6 +196,35 @@ fn other_schemas_wait_for_a_process_that_knows_them() {
     put(&mut shard, "b", "1", 0);
     assert_eq!(claim(&mut shard, 1).expect("due").items[0].key, key("b"));
     assert_eq!(shard.dirty.len(), 1);
+}
+
+#[test]
+fn to_what_another_flusher_froze_nothing_is_added() {
+    let mut shard = shard();
+    for n in 0..PAGE + 1 {
+        put(&mut shard, &format!("{n:04}"), "1", 0);
+    }
+    let first = claim(&mut shard, 1).expect("due");
+    assert!(!first.whole, "its flusher dies here");
+    assert_eq!(shard.install(&server("a"), &install("a", 2, 0)), Installed::Ready);
+    let newer = Accept { schema: 1, ..change("new", "1") };
+    shard.accept(&server("a"), &[newer], WIDE, 9, 0).expect("installed");
+    let found = shard.claim(&server("a"), 2, 0, Freeze { schema: 1, ..ALL }, 0).expect("led").expect("open");
+    assert_eq!(
+        (found.id, &found.items, found.whole),
+        (first.id, &first.items, true),
+        "invariant violated: a batch is of one schema"
+    );
+    assert_eq!(shard.dirty.len(), 2);
+}
+
+#[test]
+fn what_was_cut_short_is_frozen_by_whoever_meets_it() {
+    let mut shard = shard();
+    put(&mut shard, "k", "1", 0);
+    shard.entries.insert(key("k"), Held::Dirty(Dirty::default()));
+    let found = shard.claim(&server("a"), 1, 0, Freeze { schema: 7, ..ALL }, 0).expect("led").expect("due");
+    assert_eq!((found.items[0].schema, &found.items[0].key), (7, &key("k")), "invariant violated: damage holds up nobody");
 }
 
 #[test]

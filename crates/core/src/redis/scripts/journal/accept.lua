@@ -40,7 +40,7 @@ local frozen = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
 if frozen then
   oldest = math.min(oldest, (struct.unpack('>I8', redis.call('HGET', KEYS[4], 'h' .. frozen))))
 end
-if now - oldest > tonumber(ARGV[5]) then
+if new > 0 and now - oldest > tonumber(ARGV[5]) then
   return {'FULL', 'AGE', time[1], time[2]}
 end
 if new > 0 and redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) + new > tonumber(ARGV[3]) then

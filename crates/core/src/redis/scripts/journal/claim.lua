@@ -3,8 +3,9 @@
 -- KEYS: the shard's meta, dirty, frozen, open; ARGV: identity, epoch, from, and what to freeze: schema (4 bytes), waited for
 -- (milliseconds), at most so many keys, no further one after so many bytes.
 -- Reads the entries of the dirty keys: their names start as KEYS[1] does, so they lie in the same slot.
--- Keeps: a whole batch stays as it is; keys are frozen as copies, each once per batch; a key leaves the dirty set here; what this
--- process cannot read stays; at most 200 are frozen and 1,000 looked at. Runs when memory is full: draining must go on.
+-- Keeps: a whole batch stays as it is, and so does one that another flusher froze; keys are frozen as copies, each once per batch;
+-- a key leaves the dirty set here; what this process cannot read stays, except what nobody can; at most 200 are frozen and 400
+-- looked at. Runs when memory is full: draining must go on.
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'batch', 'dirty_bytes', 'open_epoch', 'open_batch',
   'open_count', 'open_whole', 'open_bytes')
 if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
@@ -18,6 +19,13 @@ local stem = string.sub(KEYS[1], 1, -5) .. 'e:'
 -- The number is taken once something is due.
 local epoch, batch = meta[6] or ARGV[2], tonumber(meta[7]) or tonumber(meta[4] or 0) + 1
 local count, whole, bytes = tonumber(meta[8] or 0), meta[9] == '1', tonumber(meta[10] or 0)
+
+if meta[6] and not whole and epoch ~= ARGV[2] then
+  -- It may be of another schema.
+  whole = true
+  redis.call('HSET', KEYS[1], 'open_whole', 1)
+end
+local nothing = string.rep('\0', 16)
 
 local items = {}
 if not whole then
@@ -33,6 +41,10 @@ if not whole then
       return
     elseif string.sub(entry, 1, 3) == '\215D\1' then
       local change = #entry >= 39 and string.sub(entry, 4, 39) or string.rep('\0', 36)
+      if string.sub(change, 5, 20) == nothing then
+        -- Cut short: whoever meets it sets it aside.
+        change = ARGV[4] .. string.sub(change, 5)
+      end
       if string.sub(change, 1, 4) == ARGV[4] then
         local value = #entry < 4096 and string.sub(entry, 40) or redis.call('GETRANGE', stem .. member, 39, -1)
         sum = sum + #value
@@ -43,14 +55,14 @@ if not whole then
       picked[#picked + 1] = {member}
     end
   end
-  while looked < 1000 do
+  while looked < 400 do
     local page = redis.call('ZRANGE', KEYS[2], looked, looked + 199, 'WITHSCORES')
-    looked = #page == 400 and looked + 200 or 1000
+    looked = #page == 400 and looked + 200 or 400
     for n = 1, #page, 2 do
       local since = tonumber(page[n + 1])
       local full = count + #picked >= max_keys or sum >= max_bytes or #picked == 200
       if full or math.max(0, now - since) < waited then
-        looked = 1000
+        looked = 400
         break
       end
       look(page[n], since)
