@@ -15,6 +15,7 @@ mod faults;
 mod machine;
 mod op;
 mod place;
+mod shard;
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
