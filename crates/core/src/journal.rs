@@ -276,7 +276,8 @@ pub trait Journal: Entries {
     fn status<'a>(&'a self, shard: &'a Shard) -> BoxFuture<'a, Result<Status>>;
 
     /// Accepts all changes or none. `not_after` is a moment of [`Runtime::now`](crate::runtime::Runtime::now), past which the
-    /// server refuses. It is sent once: an error with an unknown outcome is final.
+    /// server refuses. It is sent once: an error with an unknown outcome is final, and is told once nothing of it can land any
+    /// more.
     fn accept<'a>(
         &'a self,
         shard: &'a Shard,
