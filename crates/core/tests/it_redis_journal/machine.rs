@@ -2,6 +2,7 @@
 
 use writeway_core::cache::{Bytes, Lease};
 use writeway_core::entry::held::Held;
+use writeway_core::entry::shard::ShardState;
 use writeway_core::error::{Kind, Result};
 use writeway_core::journal::{Accepted, Bound, Identity, Install, Installed, Settled};
 
@@ -61,6 +62,12 @@ impl Op {
                 }
                 numbers(&[u64::from(mine)])
             }
+            _ => self.flusher_answer(shard, who, now)?,
+        })
+    }
+
+    fn flusher_answer(&self, shard: &mut ShardState, who: &Identity, now: u64) -> Result<Vec<Bytes>> {
+        Ok(match self {
             Op::Install(install) => match shard.install(who, install) {
                 Installed::Refused => word("REFUSED"),
                 Installed::Ready => word("READY"),
@@ -97,6 +104,7 @@ impl Op {
                 let letters = shard.dead_letters(after.as_ref()).into_iter();
                 letters.flat_map(|letter| [letter.key, letter.cause.into_bytes(), letter.value]).collect()
             }
+            _ => unreachable!("a reader's or writer's"),
         })
     }
 }
