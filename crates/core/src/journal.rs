@@ -87,6 +87,8 @@ pub struct Status {
     pub dirty_bytes: u64,
     /// For how long the oldest change has waited, the open batch's first one included.
     pub oldest: Option<Duration>,
+    /// The last batch that is over, for all that the shard knows: an open one is not.
+    pub over: u64,
     /// Changes in the open batch.
     pub open: u64,
     /// Their bytes.
@@ -276,7 +278,8 @@ pub trait Journal: Entries {
     fn status<'a>(&'a self, shard: &'a Shard) -> BoxFuture<'a, Result<Status>>;
 
     /// Accepts all changes or none. `not_after` is a moment of [`Runtime::now`](crate::runtime::Runtime::now), past which the
-    /// server refuses. It is sent once: an error with an unknown outcome is final.
+    /// server refuses. It is sent once: an error with an unknown outcome is final, and is told once nothing of it can land any
+    /// more.
     fn accept<'a>(
         &'a self,
         shard: &'a Shard,

@@ -81,12 +81,13 @@ pub trait FencedStore: Store {
     /// `Invalid` if the tables are missing, with the SQL file to run.
     fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> impl Future<Output = Result<u16>> + Send;
 
-    /// Raises the fence's epoch by one, and says what SQL knows; with `log`, the batch log too, read by a later statement of the
-    /// same transaction: no batch of an earlier epoch lands after it. Waits for a flush that is under way.
+    /// Raises the fence's epoch by one, and says what SQL knows; with `log`, the batch log too, from the last entry that is not
+    /// after that batch, read by a later statement of the same transaction: no batch of an earlier epoch lands after it. Waits for
+    /// a flush that is under way.
     ///
     /// # Errors
     /// As [`fetch`](Store::fetch).
-    fn open(&self, shard: &Shard, log: bool) -> impl Future<Output = Result<Opened>> + Send;
+    fn open(&self, shard: &Shard, log: Option<u64>) -> impl Future<Output = Result<Opened>> + Send;
 
     /// In one transaction: checks and sets the fence, runs the changes, given in key order and at most one per key, notes the
     /// batch in the log under `keys`, trims the log, commits.

@@ -2,7 +2,8 @@
 //!
 //! 1. Learn the server's identity, before SQL is asked: what is installed below is installed on that server or not at all.
 //! 2. SQL: the fence's epoch + 1. It waits for a flush under way; from here on no flush of an earlier epoch takes effect. If the
-//!    server is not the one that the shard was installed on, then the batch log, in a later statement.
+//!    server is not the one that the shard was installed on, and holds changes, then the batch log, in a later statement: from the
+//!    last entry that is not after what the shard knows.
 //! 3. Install the epoch. On the same server that is all.
 //! 4. On another (Redis restarted, failed over, was restored, is empty), the shard accepts and answers nothing until the end:
 //!    * `own` is the last batch that it knows. If the log does not reach back to `own + 1`, nothing that was restored can be
@@ -63,8 +64,9 @@ impl<S: FencedStore> Engine<S> {
     /// `Fenced` if somebody else opened it at the same time, or the server changed meanwhile: look again.
     pub(crate) async fn open(&self, shard: usize) -> Result<At> {
         let status = self.status(shard).await?;
-        let asked =
-            self.in_sql(self.settings.flush_timeout * 2, self.reads.store.open(&self.shards[shard], !status.installed)).await;
+        // What holds no change needs no judging, however long the log is.
+        let log = (!status.installed && status.dirty + status.open > 0).then_some(status.over);
+        let asked = self.in_sql(self.settings.flush_timeout * 2, self.reads.store.open(&self.shards[shard], log)).await;
         let opened = asked.unwrap_or_else(|| Err(Error::unavailable("sql did not open the shard in time")))?;
         let install = Install { identity: status.identity, epoch: opened.epoch, batch: opened.batch };
         let at = At { shard: self.shards[shard].clone(), epoch: opened.epoch };

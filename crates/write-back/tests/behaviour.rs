@@ -290,7 +290,7 @@ impl FencedStore for Troubled {
         self.table.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: bool) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
         self.table.open(shard, log).await
     }
 
@@ -342,7 +342,7 @@ impl FencedStore for Newer {
         self.0.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: bool) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
         self.0.open(shard, log).await
     }
 
@@ -385,7 +385,7 @@ impl FencedStore for Watched {
         self.table.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: bool) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
         self.table.open(shard, log).await
     }
 

@@ -33,11 +33,11 @@ impl<K: Key, R: Row> FencedStore for MemoryStore<K, R> {
         Ok(shards)
     }
 
-    async fn open(&self, shard: &Shard, log: bool) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
         let mut fences = lock(&self.table.fences);
         let fence = fences.entry(shard.clone()).or_default();
         fence.epoch += 1;
-        Ok(Opened { epoch: fence.epoch, batch: fence.batch, log: if log { fence.log.clone() } else { Vec::new() } })
+        Ok(Opened { epoch: fence.epoch, batch: fence.batch, log: log.map_or_else(Vec::new, |_| fence.log.clone()) })
     }
 
     async fn flush(&self, flush: &Flush<'_>, changes: &[Change<K, R>]) -> Result<Flushed<R>> {

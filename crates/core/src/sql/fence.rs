@@ -3,7 +3,7 @@
 //! **Invariant.** A batch is in effect at most once, and none of an epoch after a later one was given out.
 //!
 //! *open*, one transaction: 1. `UPDATE` the shard's fence to the next epoch; its row lock waits for a flush that holds it.
-//! 2. In a later statement, hence with a snapshot that has that flush in it, read the batch log. 3. Commit.
+//! 2. In a later statement, hence with a snapshot that has that flush in it, read the end of the batch log. 3. Commit.
 //!
 //! *flush*, one transaction: 1. `UPDATE` the fence to this batch where the epoch is the flusher's and the batch is newer; the row
 //! lock is held to the end. 2. No such row → look why, and roll back. 3. The table's own statements. 4. Note the batch in the log,
@@ -45,8 +45,8 @@ pub trait Bookkeeping: SqlConnection {
     /// The next epoch, and the last batch.
     fn raise(conn: &mut Self, shard: &Shard) -> impl Future<Output = QueryResult<Option<(i64, i64)>>> + Send;
 
-    /// Batch, epoch of its freeze, and packed keys, in the order of the batches.
-    fn log(conn: &mut Self, shard: &Shard) -> impl Future<Output = QueryResult<Vec<(i64, i64, Vec<u8>)>>> + Send;
+    /// Batch, epoch of its freeze, and packed keys, in the order of the batches, from the last one that is not after `over`.
+    fn log(conn: &mut Self, shard: &Shard, over: i64) -> impl Future<Output = QueryResult<Vec<(i64, i64, Vec<u8>)>>> + Send;
 
     /// True if the fence let the batch pass.
     fn pass(conn: &mut Self, shard: &Shard, epoch: i64, batch: i64) -> impl Future<Output = QueryResult<bool>> + Send;
@@ -83,14 +83,18 @@ impl<T: SqlTable<Connection: Bookkeeping>> FencedStore for Sql<T> {
         u16::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| wrong("it has no shards, or too many"))
     }
 
-    async fn open(&self, shard: &Shard, log: bool) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+        let over = log.map(signed).transpose()?;
         let mut tx = self.begin(None).await?;
         let raised = step(&mut tx, async |conn| T::Connection::raise(conn, shard).await).await?;
         let Some((epoch, batch)) = raised else {
             tx.rollback().await;
             return Err(wrong("the shard has no fence"));
         };
-        let logged = if log { step(&mut tx, async |conn| T::Connection::log(conn, shard).await).await? } else { Vec::new() };
+        let logged = match over {
+            Some(over) => step(&mut tx, async |conn| T::Connection::log(conn, shard, over).await).await?,
+            None => Vec::new(),
+        };
         let logged = logged.into_iter().map(|(batch, epoch, keys)| {
             let id = BatchId { epoch: number(epoch)?, batch: number(batch)? };
             Ok(Logged { id, keys: unpack(&keys)? })

@@ -12,7 +12,8 @@ use writeway_core::entry::{CLEAN, DIRTY, FORMAT, LEASE, MAGIC, VALUE};
 use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, PAGE, Release, Version};
 
 use crate::Model;
-use crate::op::{HOUR, Op, Place};
+use crate::op::{HOUR, Op};
+use crate::place::{NAMES, Place};
 
 /// What happens to the server past the scripts.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ impl Seed {
 
     pub(crate) fn apply(&self, shard: &mut ShardState) {
         match self {
-            Seed::Restored(identity) => shard.meta.get_or_insert_default().identity = identity.clone(),
+            Seed::Restored(identity) => shard.meta.as_mut().expect("installed").identity = identity.clone(),
             Seed::Entry { key, bytes, expires } => {
                 shard.entries.remove(key);
                 if let Some(held) = bytes.as_deref().and_then(|bytes| held::from_bytes(bytes, *expires)) {
@@ -58,17 +59,24 @@ impl Seed {
     }
 }
 
+/// Draws on a model that runs ahead, by a clock that stands still: its guesses need only be good on the whole.
 pub(crate) struct Draw<'a> {
-    pub(crate) rng: Rng,
-    pub(crate) ahead: Model,
-    pub(crate) start: u64,
-    pub(crate) place: &'a Place,
+    rng: Rng,
+    ahead: Model,
+    start: u64,
+    place: &'a Place,
+    /// How often each script was drawn.
+    drawn: [usize; NAMES.len()],
 }
 
 impl Draw<'_> {
+    pub(crate) fn new(seed: u64, start: u64, place: &Place) -> Draw<'_> {
+        Draw { rng: Rng::with_seed(seed), ahead: Model::default(), start, place, drawn: [0; NAMES.len()] }
+    }
+
     pub(crate) fn step(&mut self) -> Step {
         let seeded = match self.rng.u8(..100) {
-            0..3 => Some(Seed::Restored(self.identity())),
+            0..3 if self.ahead.shard.meta.is_some() => Some(Seed::Restored(self.identity())),
             3..14 if self.place.keys.len() < PAGE => Some(self.entry()),
             _ => None,
         };
@@ -77,20 +85,25 @@ impl Draw<'_> {
         }
         let meta = self.ahead.shard.meta.clone().unwrap_or_default();
         let known = meta.recovering.clone().unwrap_or_else(|| meta.identity.clone());
-        let who = if known.0.is_empty() || self.rng.u8(..20) == 0 { self.identity() } else { known };
+        let who = if known.0.is_empty() || self.rng.u8(..12) == 0 { self.identity() } else { known };
         let ready = meta.identity == who && meta.recovering.is_none();
-        let pick = match self.rng.u8(..10) {
-            0..7 if meta.recovering.is_some() => [7, 11, 11, 12, 12, 13, 13, 14][self.rng.usize(..8)],
-            0..7 if ready => [0, 1, 4, 4, 4, 5, 8, 8, 9, 9, 10, 10, 10][self.rng.usize(..13)],
-            0..5 => 7,
-            _ => self.rng.u8(..16),
+        // Mostly such as have something to do.
+        let among: &[usize] = match self.rng.u8(..10) {
+            0..7 if meta.recovering.is_some() => &[7, 11, 12, 13, 14],
+            0..7 if ready => &[0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 15],
+            0..5 => &[7],
+            _ => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
         };
+        // The one of four that is furthest behind.
+        let four = [(); 4].map(|()| among[self.rng.usize(..among.len())]);
+        let pick = four.into_iter().min_by_key(|n| self.drawn[*n]).expect("four");
+        self.drawn[pick] += 1;
         let op = self.op(pick, &who);
         op.run(&mut self.ahead, &who, self.start, self.start);
         Step { seeded, op, who }
     }
 
-    fn op(&mut self, pick: u8, who: &Identity) -> Op {
+    fn op(&mut self, pick: usize, who: &Identity) -> Op {
         match pick {
             0 => Op::Lease {
                 key: self.key(),

@@ -3,37 +3,27 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use redis::{Cmd, Value};
+use redis::{Pipeline, Value};
 use writeway_core::cache::Bytes;
 use writeway_core::entry::held::{self, DIRTY_HEADER, Dirty, Held};
 use writeway_core::entry::shard::{Dead, Frozen, Meta, Open};
 use writeway_core::journal::{BatchId, Identity, Version};
 
 use crate::Model;
-use crate::op::{Place, sha};
+use crate::place::Place;
 
-pub(crate) const SOURCE: &str = "#!lua flags=no-writes
-local time = redis.call('TIME')
-local entries = {}
-for n = 8, #KEYS do
-  local entry = redis.call('GET', KEYS[n])
-  if entry then
-    entries[#entries + 1] = {n - 8, entry, redis.call('PEXPIRETIME', KEYS[n])}
-  end
-end
-return {
-  time[1] * 1000 + math.floor(time[2] / 1000), redis.call('HGETALL', KEYS[1]), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'),
-  redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[4]), redis.call('ZRANGE', KEYS[5], 0, -1),
-  redis.call('HGETALL', KEYS[6]), redis.call('GET', KEYS[7]), entries,
-}";
-
-pub(crate) fn cmd(place: &Place) -> Cmd {
-    let mut cmd = redis::cmd("EVALSHA");
-    cmd.arg(sha(SOURCE)).arg(place.parts.len() + place.full.len());
-    for key in place.parts.iter().chain(&place.full) {
-        cmd.arg(key);
+/// Adds the commands that read everything; they cost the server less than a script that does.
+pub(crate) fn ask(pipeline: &mut Pipeline, place: &Place) {
+    let [meta, dirty, frozen, open, dead, letters, lease] = &place.parts;
+    pipeline.cmd("TIME").cmd("HGETALL").arg(meta);
+    for ranked in [dirty, frozen] {
+        pipeline.cmd("ZRANGE").arg(ranked).arg(0).arg(-1).arg("WITHSCORES");
     }
-    cmd
+    pipeline.cmd("HGETALL").arg(open).cmd("ZRANGE").arg(dead).arg(0).arg(-1).cmd("HGETALL").arg(letters);
+    pipeline.cmd("GET").arg(lease).cmd("MGET").arg(&place.full);
+    for key in &place.full {
+        pipeline.cmd("PEXPIRETIME").arg(key);
+    }
 }
 
 pub(crate) struct Dump {
@@ -47,10 +37,10 @@ pub(crate) struct Dump {
 }
 
 impl Dump {
-    pub(crate) fn read(answer: Value, place: &Place) -> Dump {
-        let mut parts = list(answer).into_iter();
-        let mut next = || parts.next().expect("nine parts");
-        let now = number(next());
+    /// Takes the answers to [`ask`].
+    pub(crate) fn read(answers: &mut impl Iterator<Item = Value>, place: &Place) -> Dump {
+        let mut next = || answers.next().expect("one answer per command");
+        let now = millis(next());
         let meta = meta(pairs(next()));
         let cache_key = |member: &[u8]| [place.stem.as_slice(), member].concat();
         let ranked = |pairs: Vec<(Bytes, Value)>| pairs.into_iter().map(|(member, score)| (member, number(score)));
@@ -74,36 +64,42 @@ impl Dump {
             Value::Nil => None,
             leader => Some(text(leader)),
         };
-        let entries = list(next()).into_iter().filter_map(|entry| {
-            let [at, bytes, expires] = <[Value; 3]>::try_from(list(entry)).expect("three");
-            let Value::Int(expires) = expires else { panic!("an expiry") };
-            let (at, bytes, expires) = (usize::try_from(number(at)).expect("small"), text(bytes), u64::try_from(expires).ok());
+        let values = list(next());
+        let entries = place.keys.iter().zip(values).filter_map(|(key, value)| {
+            let expires = next();
+            let (Value::BulkString(bytes), Value::Int(expires)) = (value, expires) else { return None };
+            let expires = u64::try_from(expires).ok();
             let held = held::from_bytes(&bytes, expires)?;
             let dirty = matches!(held, Held::Dirty(_));
             assert!(!dirty || expires.is_none(), "an accepted change never expires");
             assert!((dirty && bytes.len() < DIRTY_HEADER) || held::to_bytes(&held) == bytes, "{bytes:?}");
-            Some((place.keys[at].clone(), held))
+            Some((key.clone(), held))
         });
         let entries = entries.collect();
         Dump { now, meta, dirty, frozen, dead, entries, leader }
     }
 
+    /// Where the machine holds something else.
     pub(crate) fn compare(&self, model: &Model) -> Result<(), String> {
         let shard = &model.shard;
-        equal("meta", &self.meta, shard.meta.as_ref().unwrap_or(&Meta::default()))?;
+        let (meta, leader) = (shard.meta.clone().unwrap_or_default(), model.leader.map(|id| id.0.to_vec()));
+        if (&self.meta, &self.leader) != (&meta, &leader) {
+            return Err(format!("script {:?} {:?}, machine {meta:?} {leader:?}", self.meta, self.leader));
+        }
         equal("dirty", &self.dirty, &shard.dirty)?;
         equal("frozen", &self.frozen, &shard.frozen)?;
         equal("dead", &self.dead, &shard.dead)?;
-        equal("entries", &self.entries, &shard.entries)?;
-        equal("lease", &self.leader, &model.leader.map(|id| id.0.to_vec()))
+        equal("entries", &self.entries, &shard.entries)
     }
 }
 
-fn equal<T: PartialEq + Debug>(what: &str, script: &T, machine: &T) -> Result<(), String> {
+fn equal<T: PartialEq + Debug>(what: &str, script: &BTreeMap<Bytes, T>, machine: &BTreeMap<Bytes, T>) -> Result<(), String> {
     if script == machine {
         return Ok(());
     }
-    Err(format!("{what}: script {script:?}, machine {machine:?}"))
+    let differs = script.keys().chain(machine.keys()).find(|key| script.get(*key) != machine.get(*key)).expect("they differ");
+    let (script, machine) = (script.get(differs), machine.get(differs));
+    Err(format!("{what}: {}: script {script:?}, machine {machine:?}", differs.escape_ascii()))
 }
 
 fn meta(fields: Vec<(Bytes, Value)>) -> Meta {
@@ -166,4 +162,9 @@ fn number(value: Value) -> u64 {
         Value::BulkString(text) => std::str::from_utf8(&text).ok().and_then(|n| n.parse().ok()).expect("a whole number"),
         other => panic!("a number: {other:?}"),
     }
+}
+
+fn millis(time: Value) -> u64 {
+    let [seconds, micros] = <[Value; 2]>::try_from(list(time)).expect("two");
+    number(seconds) * 1_000 + number(micros) / 1_000
 }

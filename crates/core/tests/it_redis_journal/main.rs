@@ -8,26 +8,33 @@
 mod redis_support;
 
 mod adapter;
+mod answers;
 mod draw;
 mod dump;
 mod faults;
+mod machine;
 mod op;
+mod place;
+mod shard;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::time::Duration;
 
-use fastrand::Rng;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, Value};
+use tokio::task::JoinSet;
 use writeway_core::cache::{Bytes, Id};
 use writeway_core::entry::shard::ShardState;
 
 use crate::draw::{Draw, Step};
 use crate::dump::Dump;
-use crate::op::{NAMES, Place};
+use crate::place::{NAMES, Place};
 
 /// Of operations per script.
 const FLOOR: usize = 100_000;
+/// While one waits for the server, another compares.
+const WORKERS: u64 = 4;
 
 /// What the machine cannot be asked for.
 #[derive(Clone, Default)]
@@ -36,28 +43,26 @@ struct Model {
     leader: Option<Id>,
 }
 
+/// How often each script gave each answer.
+type Seen = BTreeMap<String, usize>;
+
 struct Run {
     place: Place,
     connection: MultiplexedConnection,
     model: Model,
     /// The server's clock, in milliseconds, after the last step.
     now: u64,
-    seen: BTreeMap<String, usize>,
+    seen: Seen,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_match_the_machine() {
-    let Some(mut run) = Run::start("scripts", 4).await else { return };
-    for seed in 0..5_400 {
-        run.sequence(seed, 400).await;
-    }
-    let seen = run.end().await;
-    println!("{seen:#?}");
+    let Some(seen) = run("scripts", 4, 0..4_500, 400).await else { return };
     for script in NAMES {
         let times: usize = seen.iter().filter(|(name, _)| name.split(' ').next() == Some(script)).map(|(_, n)| n).sum();
         assert!(times >= FLOOR, "{script} ran only {times} times");
     }
-    for answer in op::ANSWERS.split(", ") {
+    for answer in answers::ANSWERS.split(", ") {
         let times = seen.get(answer).copied().unwrap_or_default();
         assert!(times >= 300, "{answer} was seen only {times} times");
     }
@@ -65,46 +70,60 @@ async fn scripts_match_the_machine() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_match_the_machine_over_many_pages() {
-    let Some(mut run) = Run::start("pages", 1_400).await else { return };
-    for seed in 0..12 {
-        run.sequence(1_000_000 + seed, 100).await;
-    }
-    let seen = run.end().await;
-    println!("{seen:#?}");
+    let Some(seen) = run("pages", 1_400, 0..12, 100).await else { return };
     for answer in ["claim OPEN", "claim NONE", "release 1", "acknowledge 1", "dirty 1"] {
         assert!(seen.contains_key(answer), "{answer} was never seen");
     }
 }
 
+/// One sequence of random steps for each of these seeds, on a shard of so many keys.
+async fn run(name: &str, keys: usize, seeds: std::ops::Range<u64>, steps: usize) -> Option<Seen> {
+    let (url, prefix) = redis_support::shared(&format!("journal.{name}"))?;
+    let mut workers = JoinSet::new();
+    for worker in 0..WORKERS {
+        let (url, prefix, seeds) = (url.clone(), format!("{prefix}.{worker}"), seeds.clone());
+        workers.spawn(async move {
+            let mut run = Run::start(&url, &prefix, keys).await;
+            for seed in seeds.filter(|seed| seed % WORKERS == worker) {
+                run.sequence(seed, steps).await;
+            }
+            run.seen
+        });
+    }
+    let mut seen = Seen::new();
+    while let Some(worker) = workers.join_next().await {
+        for (answer, times) in worker.unwrap_or_else(|e| resume_unwind(e.into_panic())) {
+            *seen.entry(answer).or_default() += times;
+        }
+    }
+    println!("{seen:#?}");
+    Some(seen)
+}
+
 impl Run {
-    async fn start(name: &str, keys: usize) -> Option<Run> {
-        let (url, prefix) = redis_support::shared(&format!("journal.{name}"))?;
+    async fn start(url: &str, prefix: &str, keys: usize) -> Run {
         let client = redis::Client::open(url).expect("a URL");
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.expect("a server");
-        let place = Place::new(&prefix, keys);
         let mut pipeline = Pipeline::new();
-        for source in op::SOURCES.iter().chain([&dump::SOURCE]) {
+        for source in place::SOURCES {
             pipeline.cmd("SCRIPT").arg("LOAD").arg(*source);
         }
-        pipeline.add_command(place.delete_all());
-        pipeline.add_command(dump::cmd(&place));
-        let answers = send(&mut connection, &pipeline).await;
-        let now = Dump::read(answers.into_iter().last().expect("the last"), &place).now;
-        Some(Run { place, connection, model: Model::default(), now, seen: BTreeMap::new() })
+        send(&mut connection, &pipeline).await;
+        Run { place: Place::new(prefix, keys), connection, model: Model::default(), now: 0, seen: Seen::new() }
     }
 
-    async fn end(mut self) -> BTreeMap<String, usize> {
+    /// On an empty shard.
+    async fn sequence(&mut self, seed: u64, steps: usize) {
         let mut pipeline = Pipeline::new();
         pipeline.add_command(self.place.delete_all());
-        send(&mut self.connection, &pipeline).await;
-        self.seen
-    }
+        dump::ask(&mut pipeline, &self.place);
+        let mut answers = send(&mut self.connection, &pipeline).await.into_iter().skip(1);
+        self.now = Dump::read(&mut answers, &self.place).now;
+        self.model = Model::default();
 
-    async fn sequence(&mut self, seed: u64, steps: usize) {
         let start = self.now;
-        // Drawn on a model that runs ahead, by a clock that stands still: its guesses need only be good on the whole.
-        let mut draw = Draw { rng: Rng::with_seed(seed), ahead: self.model.clone(), start, place: &self.place };
+        let mut draw = Draw::new(seed, start, &self.place);
         let steps: Vec<Step> = (0..steps).map(|_| draw.step()).collect();
         let mut pipeline = Pipeline::new();
         for Step { seeded, op, who } in &steps {
@@ -112,42 +131,46 @@ impl Run {
                 pipeline.add_command(seeded.cmd(&self.place));
             }
             pipeline.add_command(op.cmd(who, &self.place, start));
-            pipeline.add_command(dump::cmd(&self.place));
+            dump::ask(&mut pipeline, &self.place);
         }
+        pipeline.add_command(self.place.delete_all());
         let mut answers = send(&mut self.connection, &pipeline).await.into_iter();
-        for (n, Step { seeded, op, who }) in steps.iter().enumerate() {
-            let context = || format!("sequence {seed} step {n}: {op:?} as {who:?}, seeded {seeded:?}");
-            if let Some(seeded) = seeded {
-                let answer = answers.next().expect("one answer per command");
-                assert!(!matches!(answer, Value::ServerError(_)), "{answer:?}");
-                seeded.apply(&mut self.model.shard);
-            }
-            let answer = op::words(op, answers.next().expect("one answer per command"));
-            let dump = Dump::read(answers.next().expect("one answer per command"), &self.place);
-            let mut refused = Vec::new();
-            let after = (self.now..=dump.now).find_map(|now| {
-                let mut model = self.model.clone();
-                let expected = op.run(&mut model, who, start, now);
-                match dump.compare(&model).and_then(|()| if expected == answer { Ok(()) } else { Err(shown(&expected)) }) {
-                    Ok(()) => Some(model),
-                    Err(why) => {
-                        refused.push(why);
-                        None
-                    }
-                }
+        for (n, step) in steps.iter().enumerate() {
+            self.step(step, start, &mut answers).unwrap_or_else(|why| {
+                panic!("invariant violated: script matches machine\n  sequence {seed} step {n}: {step:#?}\n  {why}")
             });
-            let Some(after) = after else {
-                panic!(
-                    "invariant violated: script matches machine\n  {}\n  script  {}\n  machine {refused:#?}\n  before {:#?}",
-                    context(),
-                    shown(&answer),
-                    self.model.shard
-                );
-            };
-            self.model = after;
-            self.now = dump.now;
-            *self.seen.entry(op::name(op, &answer)).or_default() += 1;
         }
+    }
+
+    /// The machine takes this step, too.
+    fn step(
+        &mut self,
+        Step { seeded, op, who }: &Step,
+        start: u64,
+        answers: &mut impl Iterator<Item = Value>,
+    ) -> Result<(), String> {
+        if let Some(seeded) = seeded {
+            let answer = answers.next().expect("one answer per command");
+            assert!(!matches!(answer, Value::ServerError(_)), "{answer:?}");
+            seeded.apply(&mut self.model.shard);
+        }
+        let answer = answers::words(op, answers.next().expect("one answer per command"));
+        let dump = Dump::read(answers, &self.place);
+        let mut refused = Vec::new();
+        let after = (self.now..=dump.now).find_map(|now| {
+            let mut model = self.model.clone();
+            let expected = op.run(&mut model, who, start, now);
+            let same = if expected == answer { dump.compare(&model) } else { Err(shown(&expected)) };
+            same.map_err(|why| refused.push(format!("machine at {now}: {why}"))).is_ok().then_some(model)
+        });
+        let Some(after) = after else {
+            let before = &self.model.shard;
+            return Err(format!("script {}\n  {}\n  before {before:#?}", shown(&answer), refused.join("\n  ")));
+        };
+        self.model = after;
+        self.now = dump.now;
+        *self.seen.entry(answers::name(op, &answer)).or_default() += 1;
+        Ok(())
     }
 }
 

@@ -64,7 +64,7 @@ async fn the_first_opener_decides_the_number_of_shards() {
     assert_eq!(store.prepare(NAMESPACE, 7, false).await.expect("prepared"), one);
     assert_eq!(store.prepare("others", 1, false).await.expect("prepared"), 1);
     let unknown = Shard { namespace: "unknown".into(), number: 0 };
-    assert_eq!(store.open(&unknown, false).await.expect_err("no fence").kind(), Kind::Invalid);
+    assert_eq!(store.open(&unknown, None).await.expect_err("no fence").kind(), Kind::Invalid);
     schema.run(MIGRATION_UP).await;
     schema.run(MIGRATION_DOWN).await;
     assert!(store.prepare(NAMESPACE, 4, false).await.is_err());
@@ -73,7 +73,7 @@ async fn the_first_opener_decides_the_number_of_shards() {
 #[tokio::test]
 async fn a_batch_is_in_effect_once() {
     let Some((schema, store)) = prepared("fence_once").await else { return };
-    assert_eq!(store.open(&shard(0), true).await.expect("open"), Opened { epoch: 1, batch: 0, log: Vec::new() });
+    assert_eq!(store.open(&shard(0), Some(0)).await.expect("open"), Opened { epoch: 1, batch: 0, log: Vec::new() });
     let changes = [put(account(1, 10)), put(account(2, 20))];
     let Flushed::Applied(stored) = flush(&store, 1, batch(1, 1), &changes).await.expect("flushed") else { panic!("not applied") };
     assert!(matches!(&stored[..], [Stored::As(a), Stored::As(b)] if (a.stamp, b.stamp) == (100, 200)), "as SQL has them");
@@ -88,9 +88,9 @@ async fn a_batch_is_in_effect_once() {
 #[tokio::test]
 async fn a_passed_epoch_changes_nothing() {
     let Some((schema, store)) = prepared("fence_epoch").await else { return };
-    store.open(&shard(0), false).await.expect("open");
+    store.open(&shard(0), None).await.expect("open");
     assert!(matches!(flush(&store, 1, batch(1, 1), &[put(account(1, 10))]).await, Ok(Flushed::Applied(_))));
-    let opened = store.open(&shard(0), true).await.expect("open");
+    let opened = store.open(&shard(0), Some(0)).await.expect("open");
     let logged = Logged { id: batch(1, 1), keys: keys(&["a", "b"]) };
     assert_eq!(opened, Opened { epoch: 2, batch: 1, log: vec![logged] });
     for id in [batch(1, 1), batch(1, 2)] {
@@ -106,7 +106,7 @@ async fn a_passed_epoch_changes_nothing() {
 #[tokio::test]
 async fn what_fails_rolls_the_fence_back() {
     let Some((schema, store)) = prepared("fence_fails").await else { return };
-    store.open(&shard(0), false).await.expect("open");
+    store.open(&shard(0), None).await.expect("open");
     let refused = flush(&store, 1, batch(1, 1), &[put(account(1, 10)), put(account(2, -1))]).await.expect_err("a CHECK");
     assert_eq!((refused.kind(), refused.outcome()), (Kind::Rejected, Outcome::NotApplied));
     let deferred = Account { parent: Some(7), ..account(3, 30) };
@@ -126,7 +126,7 @@ async fn what_fails_rolls_the_fence_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_waits_for_a_flush_under_way_and_sees_its_batch() {
     let Some((schema, store)) = prepared("fence_waits").await else { return };
-    store.open(&shard(0), false).await.expect("open");
+    store.open(&shard(0), None).await.expect("open");
     let mut blocker = schema.connect().await;
     blocker.batch_execute("BEGIN; LOCK TABLE accounts IN EXCLUSIVE MODE").await.expect("locked");
     let (flusher, opener) = (store.clone(), store.clone());
@@ -134,7 +134,7 @@ async fn an_open_waits_for_a_flush_under_way_and_sees_its_batch() {
     let flushing = tokio::spawn(async move { flush(&flusher, 1, batch(1, 1), &[put(account(1, 10))]).await });
     schema.until(&waiting("fence_waits"), 1).await;
     #[expect(clippy::disallowed_methods, reason = "callers of a test")]
-    let opening = tokio::spawn(async move { opener.open(&shard(0), true).await });
+    let opening = tokio::spawn(async move { opener.open(&shard(0), Some(0)).await });
     schema.until(&waiting("fence_waits"), 2).await;
     blocker.batch_execute("COMMIT").await.expect("unlocked");
     assert!(matches!(flushing.await.expect("no panic"), Ok(Flushed::Applied(_))));
@@ -145,7 +145,7 @@ async fn an_open_waits_for_a_flush_under_way_and_sees_its_batch() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_is_killed_leaves_the_batch_to_be_tried_again() {
     let Some((schema, store)) = prepared("fence_killed").await else { return };
-    store.open(&shard(0), false).await.expect("open");
+    store.open(&shard(0), None).await.expect("open");
     let mut blocker = schema.connect().await;
     blocker.batch_execute("BEGIN; LOCK TABLE accounts IN EXCLUSIVE MODE").await.expect("locked");
     let flusher = store.clone();
@@ -165,12 +165,17 @@ async fn a_session_that_is_killed_leaves_the_batch_to_be_tried_again() {
 #[tokio::test]
 async fn the_log_is_trimmed_from_its_old_end() {
     let Some((schema, store)) = prepared("fence_trim").await else { return };
-    store.open(&shard(0), false).await.expect("open");
+    store.open(&shard(0), None).await.expect("open");
     for n in 1..=3 {
         assert!(matches!(flush(&store, 1, batch(1, n), &[put(account(1, 10))]).await, Ok(Flushed::Applied(_))));
     }
     schema.run("UPDATE writeway_batch SET flushed_at = now() - INTERVAL '61 seconds' WHERE batch < 3").await;
     assert!(matches!(flush(&store, 1, batch(1, 4), &[put(account(1, 10))]).await, Ok(Flushed::Applied(_))));
-    let log = store.open(&shard(0), true).await.expect("open").log;
+    let log = store.open(&shard(0), Some(0)).await.expect("open").log;
     assert_eq!(log.iter().map(|logged| logged.id.batch).collect::<Vec<_>>(), [3, 4]);
+    for (over, read) in [(3, &[3, 4][..]), (4, &[4]), (9, &[4]), (2, &[3, 4])] {
+        let log = store.open(&shard(0), Some(over)).await.expect("open").log;
+        let batches: Vec<u64> = log.iter().map(|logged| logged.id.batch).collect();
+        assert_eq!(batches, read, "invariant violated: the log is read from the last entry that is not after {over}");
+    }
 }

@@ -69,7 +69,7 @@ impl FencedStore for Store {
         Ok(shards)
     }
 
-    async fn open(&self, shard: &Shard, log: bool) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
         let tx = Tx::begin(self.database(), None);
         self.world().point("sql open").await;
         self.lock_fence(tx.id(), shard).await;
@@ -81,7 +81,11 @@ impl FencedStore for Store {
             let mut state = locked(&self.database().state);
             let fence = state.fences.entry(shard.clone()).or_default();
             fence.epoch += 1;
-            Opened { epoch: fence.epoch, batch: fence.batch, log: if log { fence.log.clone() } else { Vec::new() } }
+            let log = log.map_or_else(Vec::new, |over| {
+                let start = fence.log.iter().rposition(|logged| logged.id.batch <= over).unwrap_or(0);
+                fence.log[start..].to_vec()
+            });
+            Opened { epoch: fence.epoch, batch: fence.batch, log }
         };
         drop(tx);
         self.world().note(|| format!("  → {opened:?}"));

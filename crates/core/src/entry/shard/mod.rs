@@ -133,6 +133,7 @@ impl ShardState {
             dirty: self.dirty.len() as u64,
             dirty_bytes: meta.dirty_bytes,
             oldest: since.map(|since| std::time::Duration::from_millis(now.saturating_sub(since))),
+            over: meta.open.map_or(meta.batch, |open| meta.batch.min(open.id.batch.saturating_sub(1))),
             open: self.frozen.len() as u64,
             open_bytes: meta.open.map_or(0, |open| open.bytes),
             dead: self.dead.len() as u64,

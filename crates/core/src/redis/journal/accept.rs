@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::{RedisJournal, Step, exact};
 use crate::cache::Bytes;
-use crate::error::Result;
+use crate::error::{Outcome, Result};
 use crate::journal::{Accept, Accepted, Bound, Bounds, Settled, Shard, Version};
 use crate::redis::call::Repeat;
 use crate::redis::entries::wrong_type;
@@ -50,6 +50,13 @@ impl RedisJournal {
         };
         match self.step(&step).await {
             Ok(answer) => accepted(answer, changes.len()),
+            Err(e) if e.outcome() == Outcome::Unknown => {
+                // It may still be on its way. Whoever hears of that may write anew on another connection and must not be overtaken,
+                // so they hear once the server refuses it.
+                let runtime = &self.redis.shared.runtime;
+                runtime.sleep(not_after.saturating_sub(runtime.now())).await;
+                Err(e)
+            }
             Err(e) if is_wrong_type(&e) => Err(wrong_type(changes.first().map_or(b"", |change| &change.key))),
             Err(e) => Err(e),
         }

@@ -39,7 +39,7 @@ impl RedisJournal {
             },
             repeat: Repeat::WhenBroken,
         };
-        let [identity, installed, epoch, dirty, dirty_bytes, oldest, open, open_bytes, dead, seq] =
+        let [identity, installed, epoch, dirty, dirty_bytes, oldest, open, open_bytes, dead, seq, over] =
             reply::exactly(self.step(&step).await?)?;
         let epoch = reply::number(epoch)?;
         Ok(Status {
@@ -49,6 +49,7 @@ impl RedisJournal {
             dirty: reply::number(dirty)?,
             dirty_bytes: reply::number(dirty_bytes)?,
             oldest: if oldest == Value::Int(-1) { None } else { Some(Duration::from_millis(reply::number(oldest)?)) },
+            over: reply::number(over)?,
             open: reply::number(open)?,
             open_bytes: reply::number(open_bytes)?,
             dead: reply::number(dead)?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use diesel::dsl::sql;
+use diesel::dsl::{max, sql};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -79,9 +79,11 @@ impl Bookkeeping for AsyncPgConnection {
         Ok(Cached(raise).load(conn).await?.pop())
     }
 
-    async fn log(conn: &mut Self, shard: &Shard) -> QueryResult<Vec<(i64, i64, Vec<u8>)>> {
+    async fn log(conn: &mut Self, shard: &Shard, over: i64) -> QueryResult<Vec<(i64, i64, Vec<u8>)>> {
         let of_shard = log::namespace.eq(&*shard.namespace).and(log::shard.eq(i32::from(shard.number)));
-        let batches = log::writeway_batch.filter(of_shard).order(log::batch);
+        let batches = log::writeway_batch.filter(of_shard);
+        let start: Option<i64> = batches.filter(log::batch.le(over)).select(max(log::batch)).get_result(conn).await?;
+        let batches = batches.filter(log::batch.ge(start.unwrap_or(0))).order(log::batch);
         batches.select((log::batch, log::freeze_epoch, log::keys)).load(conn).await
     }
 
