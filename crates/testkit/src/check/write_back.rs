@@ -33,6 +33,7 @@ pub fn write_back(world: &World, journal: &Journal, store: &Store, durable: &[Du
     clean_agrees_with_sql(journal, database)?;
     answers_hold(journal, database)?;
     nothing_lands_late(journal, database)?;
+    accepted_once(journal)?;
     durable_means_in_sql(journal, database, durable)?;
     nothing_is_lost(journal, database)?;
     reads_see_sql(journal, database)?;
@@ -128,6 +129,13 @@ fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
 /// Which of the versions has this value; the last, if there are several.
 fn place(versions: &[(u64, Option<u64>)], value: Option<u64>) -> Option<usize> {
     versions.iter().rposition(|(_, other)| *other == value)
+}
+
+/// `an accept lands once`: it is never sent again behind the back of its caller.
+fn accepted_once(journal: &Journal) -> Verdict {
+    let mut seen = BTreeSet::new();
+    let twice = journal.accepted().into_iter().find(|landed| !seen.insert((landed.op, landed.key.clone())));
+    Violation::unless(twice.is_none(), "an accept lands once", || format!("{twice:?}"))
 }
 
 /// `durable means in sql`: when a ticket says so, its change or a later one of its key is committed.

@@ -102,3 +102,15 @@ fn a_fault_of_the_journal_and_a_crash() {
     let counts = report.assert_complete().counts;
     assert!(counts.late_landings > 0 && counts.crashes > 0, "{report}");
 }
+
+#[test]
+fn an_open_batch_stays_as_it_is_while_sql_fails() {
+    let report = explore("a flush, a put of another key, a fault of sql").store_faults(1).preemptions(up_to(3)).run(|world| {
+        let site = Site::new(world).batches_of(2);
+        let apps = site.apps::<1>();
+        apps[0].puts_and_flushes(10).puts_other(20);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.repeated_batches > 0 && counts.batches > report.runs, "{report}");
+}

@@ -145,6 +145,14 @@ impl App {
         })
     }
 
+    /// A task that puts the other row, and stays.
+    pub(crate) fn puts_other(&self, value: u64) -> &Self {
+        self.task("puts other", move |app| async move {
+            drop(app.put(OTHER, value).await);
+            app.journal.drained().await;
+        })
+    }
+
     /// A task that puts one value and asks its ticket whether it is in SQL.
     pub(crate) fn puts_durably(&self, value: u64) -> &Self {
         self.task("puts durably", move |app| app.durably(value))
