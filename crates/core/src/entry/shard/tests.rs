@@ -109,7 +109,10 @@ fn another_epoch_and_another_server_are_fenced() {
     let mut shard = shard();
     put(&mut shard, "k", "1", 0);
     let batch = claim(&mut shard, 1).expect("due");
-    assert_eq!(shard.install(&server("a"), &install("a", 1, 0)), Installed::Refused, "not newer");
+    let older = shard.install(&server("a"), &install("a", 1, 0));
+    assert_eq!(older, Installed::Refused, "invariant violated: only a newer epoch is installed");
+    let elsewhere = shard.install(&server("b"), &install("a", 9, 0));
+    assert_eq!(elsewhere, Installed::Refused, "invariant violated: an epoch is installed where it was meant to be or not at all");
     assert_eq!(shard.install(&server("a"), &install("a", 2, 0)), Installed::Ready);
     for (answer, whose) in [
         (shard.claim(&server("a"), 1, 0, ALL, 0).map(drop), "an earlier epoch"),
