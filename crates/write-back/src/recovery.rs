@@ -153,7 +153,11 @@ mod tests {
         let dropped = Plan { open: Some((id(1, 3), Release::Drop)), dirty: superseded("") };
         assert_eq!(planned(3, Some(id(1, 3)), opened(3, &log)), dropped);
         let dissolved = Plan { open: Some((id(2, 3), Release::Dissolve)), dirty: superseded("") };
-        assert_eq!(planned(3, Some(id(2, 3)), opened(3, &log)), dissolved, "frozen in another epoch");
+        assert_eq!(
+            planned(3, Some(id(2, 3)), opened(3, &log)),
+            dissolved,
+            "invariant violated: a batch whose number was used again is dissolved"
+        );
     }
 
     #[test]
@@ -165,7 +169,11 @@ mod tests {
 
     #[test]
     fn what_the_log_does_not_reach_is_ambiguous() {
-        assert_eq!(planned(1, None, opened(4, &[(id(1, 3), "a"), (id(1, 4), "a")])).dirty, Fate::Ambiguous);
+        assert_eq!(
+            planned(1, None, opened(4, &[(id(1, 3), "a"), (id(1, 4), "a")])).dirty,
+            Fate::Ambiguous,
+            "invariant violated: what the log does not reach is set aside"
+        );
         assert_eq!(planned(1, None, opened(4, &[])).dirty, Fate::Ambiguous);
         let dissolved = planned(1, Some(id(1, 1)), opened(4, &[(id(1, 4), "a")]));
         assert_eq!(dissolved, Plan { open: Some((id(1, 1), Release::Dissolve)), dirty: Fate::Ambiguous });

@@ -189,8 +189,10 @@ mod tests {
     fn a_dirty_entry_is_never_a_miss() {
         for bytes in [&[MAGIC, DIRTY, FORMAT][..], &[MAGIC, DIRTY, FORMAT + 1, 9], &[MAGIC, DIRTY, FORMAT, 0, 0, 0, 0, 1]] {
             let mut held = from_bytes(bytes, None);
-            assert!(matches!(Held::get(held.as_ref(), 1), Lookup::Dirty(_)), "{bytes:?}");
-            assert!(matches!(Held::lease(&mut held, 1, Id([0; 16]), true, 0, 1, 1), Lease::Dirty(_)), "{bytes:?}");
+            let found = Held::get(held.as_ref(), 1);
+            assert!(matches!(found, Lookup::Dirty(_)), "invariant violated: a dirty entry is never a miss: {bytes:?}");
+            let lease = Held::lease(&mut held, 1, Id([0; 16]), true, 0, 1, 1);
+            assert!(matches!(lease, Lease::Dirty(_)), "invariant violated: a dirty entry is never a miss: {bytes:?}");
         }
     }
 

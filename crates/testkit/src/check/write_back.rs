@@ -6,14 +6,25 @@ use writeway_core::cache::Bytes;
 use writeway_core::entry::VALUE_HEADER;
 
 use crate::explorer::{Verdict, Violation, World};
-use crate::sim::{Answer, Cell, Database, Journal, Landed, Read, Store};
+use crate::sim::{Answer, Cell, Commit, Database, Journal, Landed, Read, Store};
 
-/// All that write-back promises. Where the journal's server came back without something, what it lost may be missing, but
-/// nothing goes backwards and nothing is in effect twice.
+/// A ticket said that its change is in SQL.
+#[derive(Clone, Copy, Debug)]
+pub struct Durable {
+    /// When, in the order of all that happened.
+    pub at: u64,
+    /// Under which key.
+    pub key: u32,
+    /// What had been put; `None` for a delete.
+    pub value: Option<u64>,
+}
+
+/// All that write-back promises. What the journal's server lost may be missing; nothing else is, nothing goes backwards and
+/// nothing is in effect twice.
 ///
 /// # Errors
 /// The first that does not hold.
-pub fn write_back(world: &World, journal: &Journal, store: &Store) -> Verdict {
+pub fn write_back(world: &World, journal: &Journal, store: &Store, durable: &[Durable]) -> Verdict {
     let database = store.database();
     world.note(|| format!("at rest, sql: {}", database.text()));
     everything_drains(journal)?;
@@ -22,8 +33,11 @@ pub fn write_back(world: &World, journal: &Journal, store: &Store) -> Verdict {
     clean_agrees_with_sql(journal, database)?;
     answers_hold(journal, database)?;
     nothing_lands_late(journal, database)?;
-    if !journal.has_lost() {
-        nothing_is_lost(journal, database)?;
+    accepted_once(journal)?;
+    durable_means_in_sql(journal, database, durable)?;
+    nothing_is_lost(journal, database)?;
+    reads_see_sql(journal, database)?;
+    if journal.loss().is_none() {
         reads_see_accepted_writes(journal, database)?;
     }
     Ok(())
@@ -70,27 +84,70 @@ fn applied_once(database: &Database) -> Verdict {
 fn never_backwards(journal: &Journal, database: &Database) -> Verdict {
     for key in keys(journal) {
         let versions = versions(journal, database, key);
-        let mut at = 0;
-        for commit in database.history().commits.iter().filter(|commit| commit.place == (0, key)) {
-            let next = versions.iter().enumerate().skip(at + 1).find(|(_, (_, value))| *value == commit.value);
-            let detail = || format!("key {key} was accepted as {versions:?}; then {commit:?} was committed");
-            Violation::unless(next.is_some(), "sql never goes backwards", detail)?;
-            at = next.map_or(at, |(at, _)| at);
-        }
+        let commits = database.history().commits;
+        let detail = || format!("key {key} was accepted as {versions:?}; {commits:?}");
+        let reached = reached(&versions, commits.iter().filter(|commit| commit.place == (0, key)));
+        Violation::unless(reached.is_some(), "sql never goes backwards", detail)?;
     }
     Ok(())
 }
 
-/// `nothing accepted is lost`: SQL ends with the last change that was accepted of each key.
+/// Which version SQL has at least after these commits; `None` if they are in no order in which the versions were accepted.
+fn reached<'c>(versions: &[(u64, Option<u64>)], commits: impl Iterator<Item = &'c Commit>) -> Option<usize> {
+    let mut at = 0;
+    for commit in commits {
+        at += 1 + versions[at + 1..].iter().position(|(_, value)| *value == commit.value)?;
+    }
+    Some(at)
+}
+
+/// `nothing accepted is lost`: SQL ends with the last change that was accepted of each key. Where the journal's server came back
+/// without something, that holds of the keys that were changed since; of the others, SQL ends with nothing older than what the
+/// server still held.
 fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
     let (_, _, dead) = journal.left();
     Violation::unless(dead == 0, "nothing accepted is lost", || format!("{dead} changes were set aside"))?;
-    let rows = database.rows();
+    let (rows, loss) = (database.rows(), journal.loss());
     for key in keys(journal) {
-        let last = versions(journal, database, key).last().and_then(|(_, value)| *value);
+        let versions = versions(journal, database, key);
+        let Some((since, last)) = versions.last().copied() else { continue };
         let committed = rows.get(&(0, key)).copied();
-        let detail = || format!("key {key} was last accepted as {last:?}, SQL has {committed:?}");
-        Violation::unless(last == committed, "nothing accepted is lost", detail)?;
+        let kept = loss.as_ref().filter(|loss| since < loss.at).map(|loss| {
+            let kept = loss.kept.iter().filter_map(|(key, entry)| value_of(key, entry)).filter(|(of, _)| *of == key);
+            kept.filter_map(|(_, value)| versions.iter().position(|(_, other)| *other == value)).max().unwrap_or(0)
+        });
+        let holds = match kept {
+            None => committed == last,
+            Some(kept) => place(&versions, committed) >= Some(kept),
+        };
+        let detail = || format!("key {key} was accepted as {versions:?}, SQL has {committed:?}; {loss:?}");
+        Violation::unless(holds, "nothing accepted is lost", detail)?;
+    }
+    Ok(())
+}
+
+/// Which of the versions has this value; the last, if there are several.
+fn place(versions: &[(u64, Option<u64>)], value: Option<u64>) -> Option<usize> {
+    versions.iter().rposition(|(_, other)| *other == value)
+}
+
+/// `an accept lands once`: it is never sent again behind the back of its caller.
+fn accepted_once(journal: &Journal) -> Verdict {
+    let mut seen = BTreeSet::new();
+    let twice = journal.accepted().into_iter().find(|landed| !seen.insert((landed.op, landed.key.clone())));
+    Violation::unless(twice.is_none(), "an accept lands once", || format!("{twice:?}"))
+}
+
+/// `durable means in sql`: when a ticket says so, its change or a later one of its key is committed.
+fn durable_means_in_sql(journal: &Journal, database: &Database, durable: &[Durable]) -> Verdict {
+    for Durable { at, key, value } in durable {
+        let versions = versions(journal, database, *key);
+        let history = database.history();
+        let commits = history.commits.iter().filter(|commit| commit.place == (0, *key) && commit.at < *at);
+        let reached = commits.filter_map(|commit| place(&versions, commit.value)).max();
+        let holds = reached.is_some() && reached >= place(&versions, *value);
+        let detail = || format!("{value:?} of key {key} was called durable at {at}; {:?}", history.commits);
+        Violation::unless(holds, "durable means in sql", detail)?;
     }
     Ok(())
 }
@@ -146,6 +203,19 @@ fn reads_see_accepted_writes(journal: &Journal, database: &Database) -> Verdict 
             format!("key {key} was read as {value:?} (hit: {hit}); between its start and its end only {values:?} was accepted")
         };
         Violation::unless(values.contains(value), "reads see accepted writes", detail)?;
+    }
+    Ok(())
+}
+
+/// `reads are never behind sql`: no answer is older than what SQL had when the read started, whatever the journal's server lost.
+fn reads_see_sql(journal: &Journal, database: &Database) -> Verdict {
+    let history = database.history();
+    for Read { start, place: (_, key), value, hit, .. } in &history.reads {
+        let versions = versions(journal, database, *key);
+        let commits = history.commits.iter().filter(|commit| commit.place == (0, *key) && commit.at < *start);
+        let least = reached(&versions, commits).unwrap_or(0);
+        let detail = || format!("key {key} was read as {value:?} (hit: {hit}) from {start} on; {:?}", history.commits);
+        Violation::unless(place(&versions, *value) >= Some(least), "reads are never behind sql", detail)?;
     }
     Ok(())
 }

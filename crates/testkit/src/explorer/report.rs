@@ -55,6 +55,12 @@ pub struct Counts {
     pub crashes: u64,
     pub cancels: u64,
     pub evictions: u64,
+    pub restarts: u64,
+    pub takeovers: u64,
+    pub batches: u64,
+    pub repeated_batches: u64,
+    pub fenced_batches: u64,
+    pub late_accepts: u64,
     pub lapses: u64,
     pub slow_replies: u64,
     pub timeouts: u64,
@@ -73,12 +79,12 @@ impl Counts {
         }
     }
 
-    fn fields(&self) -> [(&'static str, u64); 16] {
+    fn fields(&self) -> [(&'static str, u64); 22] {
         let mut copy = *self;
         copy.fields_mut().map(|(name, n)| (name, *n))
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 16] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 22] {
         [
             ("steps", &mut self.steps),
             ("preemptions", &mut self.preemptions),
@@ -87,6 +93,12 @@ impl Counts {
             ("crashes", &mut self.crashes),
             ("cancels", &mut self.cancels),
             ("evictions", &mut self.evictions),
+            ("restarts", &mut self.restarts),
+            ("takeovers", &mut self.takeovers),
+            ("batches", &mut self.batches),
+            ("repeated batches", &mut self.repeated_batches),
+            ("fenced batches", &mut self.fenced_batches),
+            ("late accepts", &mut self.late_accepts),
             ("lapses", &mut self.lapses),
             ("slow replies", &mut self.slow_replies),
             ("timeouts", &mut self.timeouts),

@@ -93,6 +93,14 @@ impl World {
         count(&mut self.lock().counts);
     }
 
+    /// The same, not in set-up and drain: what they do in every run is no exploration.
+    pub(crate) fn count_explored(&self, count: impl FnOnce(&mut Counts)) {
+        let mut state = self.lock();
+        if state.phase == Phase::Explored {
+            count(&mut state.counts);
+        }
+    }
+
     /// Runs a future to its end without choices and without faults, in a process that never dies: building a handle, warming
     /// a cache, and after [`explore`](World::explore) a last look. Time passes as far as it must.
     ///

@@ -173,9 +173,10 @@ impl Database {
     /// Makes a transaction's changes visible, all at once, and releases its locks.
     pub(super) fn commit(&self, tx: u64) {
         let at = self.world.tick();
-        let wakers = {
+        let (passed, wakers) = {
             let mut state = locked(&self.state);
             let Some(open) = state.open.remove(&tx) else { return };
+            let passed = open.passing.is_some();
             if let Some(Passing { shard, id, keys }) = open.passing {
                 state.batches.push((shard.clone(), id));
                 let fence = state.fences.entry(shard).or_default();
@@ -192,9 +193,12 @@ impl Database {
             for place in open.idle_deletes {
                 state.history.commits.push(Commit { at, op: open.op, place, value: None, changed: false });
             }
-            state.locks.release(tx)
+            (passed, state.locks.release(tx))
         };
         self.world.count(|counts| counts.commits += 1);
+        if passed {
+            self.world.count_explored(|counts| counts.batches += 1);
+        }
         wakers.into_iter().for_each(Waker::wake);
     }
 

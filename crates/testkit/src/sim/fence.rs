@@ -8,12 +8,12 @@ use writeway_core::cache::Bytes;
 use writeway_core::change::Change;
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::{BatchId, Shard};
-use writeway_core::store::{FencedStore, Flush, Flushed, Logged, Opened, Store as _, Transaction as _};
+use writeway_core::store::{FencedStore, Flush, Flushed, Logged, Opened, Transaction as _};
 
 use super::history::Place;
 use super::locked;
 use super::store::{Cell, Store, Tx, failed};
-use crate::explorer::{End, Failed, Side};
+use crate::explorer::{End, Failed, Side, millis};
 
 /// How an open may fail.
 const OPENS: &[End] = &[End::Refused, End::Lost];
@@ -88,12 +88,16 @@ impl FencedStore for Store {
             Opened { epoch: fence.epoch, batch: fence.batch, log }
         };
         drop(tx);
+        self.world().count_explored(|counts| counts.takeovers += 1);
         self.world().note(|| format!("  → {opened:?}"));
         if end.is_some() { Err(failed(Failed::Unknown)) } else { Ok(opened) }
     }
 
+    /// Two steps of the schedule: all statements up to the COMMIT, and the COMMIT. Between the statements nobody else could
+    /// tell which have run: the fence's row lock keeps other flushes out, and what is not committed is seen by none.
     async fn flush(&self, flush: &Flush<'_>, changes: &[Change<u32, Cell>]) -> Result<Flushed<Cell>> {
-        let mut tx = self.begin(flush.within.or(Some(Duration::from_secs(60)))).await?;
+        let within = flush.within.unwrap_or(Duration::from_secs(60));
+        let mut tx = Tx::begin(self.database(), Some(millis(within)));
         let shard = &flush.at.shard;
         self.world().point(self.world().label(|| format!("sql fence, batch {:?}", flush.batch))).await;
         self.lock_fence(tx.id(), shard).await;
@@ -101,13 +105,19 @@ impl FencedStore for Store {
         if fence.epoch != flush.at.epoch || fence.batch >= flush.batch.batch {
             self.world().note(|| format!("  → the fence says {}, {}", fence.epoch, fence.batch));
             return match fence.epoch.cmp(&flush.at.epoch) {
-                std::cmp::Ordering::Greater => Ok(Flushed::Superseded),
-                std::cmp::Ordering::Equal => Ok(Flushed::Already),
+                std::cmp::Ordering::Greater => {
+                    self.world().count_explored(|counts| counts.fenced_batches += 1);
+                    Ok(Flushed::Superseded)
+                }
+                std::cmp::Ordering::Equal => {
+                    self.world().count_explored(|counts| counts.repeated_batches += 1);
+                    Ok(Flushed::Already)
+                }
                 std::cmp::Ordering::Less => Err(Error::invalid("the fence went back")),
             };
         }
         tx.passes(Passing { shard: shard.clone(), id: flush.batch, keys: flush.keys.to_vec() });
-        let stored = self.apply_in(&mut tx, changes).await?;
+        let stored = self.statements(&mut tx, changes).await?;
         tx.commit().await.map(|()| Flushed::Applied(stored))
     }
 }

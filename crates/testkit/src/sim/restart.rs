@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use writeway_core::cache::Bytes;
 use writeway_core::entry::held::Held;
 
-use super::journal::JournalState;
+use super::journal::{JournalState, Loss};
 use super::locked;
-use crate::explorer::Adversary;
+use crate::explorer::{Adversary, World};
 
 pub(super) struct Evict(pub(super) Arc<Mutex<JournalState>>);
 
@@ -36,32 +36,48 @@ impl Adversary for Evict {
 }
 
 /// How many of the last changes may be missing.
-const MISSING: usize = 4;
+const MISSING: usize = 6;
 
-pub(super) struct Restart(pub(super) Arc<Mutex<JournalState>>);
+pub(super) struct Restart {
+    pub(super) world: World,
+    pub(super) journal: Arc<Mutex<JournalState>>,
+}
 
 impl Adversary for Restart {
     fn ways(&self, _: u64) -> usize {
         // All there, some missing, empty.
-        2 + locked(&self.0).past.len().saturating_sub(1).min(MISSING)
+        2 + locked(&self.journal).past.len().saturating_sub(1).min(MISSING)
     }
 
     fn act(&self, way: usize, _: u64) -> String {
-        let mut state = locked(&self.0);
+        self.world.count(|counts| counts.restarts += 1);
+        let at = self.world.tick();
+        let mut state = locked(&self.journal);
         state.starts += 1;
         if way == 0 {
             return "the journal's server restarts with all it had".to_owned();
         }
-        state.lost = true;
-        if way == 1 {
-            state.shards.clear();
-            state.past.clear();
-            return "the journal's server restarts empty".to_owned();
-        }
         let missing = way - 1;
-        let kept = state.past.len() - missing;
+        let kept = if missing == 0 { 0 } else { state.past.len() - missing };
         state.past.truncate(kept);
         state.shards = state.past.last().cloned().unwrap_or_default();
+        state.lost = Some(Loss { at, kept: unflushed(&state) });
+        if missing == 0 {
+            return "the journal's server restarts empty".to_owned();
+        }
         format!("the journal's server restarts without its last {missing} changes")
     }
+}
+
+/// The changes that lie there, each key's last one.
+fn unflushed(state: &JournalState) -> Vec<(Bytes, Bytes)> {
+    let mut found = Vec::new();
+    for shard in state.shards.values() {
+        found.extend(shard.frozen.iter().map(|(key, frozen)| (key.clone(), frozen.change.value.clone())));
+        found.extend(shard.entries.iter().filter_map(|(key, held)| match held {
+            Held::Dirty(change) => Some((key.clone(), change.value.clone())),
+            Held::Clean { .. } | Held::Foreign(_) => None,
+        }));
+    }
+    found
 }

@@ -171,6 +171,22 @@ impl StorePort for Store {
 
     async fn apply_in(&self, tx: &mut Tx, changes: &[Change<u32, Cell>]) -> Result<Vec<Stored<Cell>>> {
         self.world().point(self.world().label(|| format!("sql tx{} {}", tx.id, self.text(changes)))).await;
+        self.statements(tx, changes).await
+    }
+
+    async fn apply(&self, changes: &[Change<u32, Cell>]) -> Result<Vec<Stored<Cell>>> {
+        let (reply, asked, store) = (Reply::default(), changes.to_vec(), self.clone());
+        let what = self.world().label(|| format!("sql autocommit {}", self.text(changes)));
+        let to = reply.clone();
+        let sent = self.world().call(self.call(what, WRITES), move || store.autocommit(asked, to));
+        sent.await.map_err(failed)?;
+        Ok(reply.received().await)
+    }
+}
+
+impl Store {
+    /// The statements of one transaction, in this step of the schedule if nobody holds their rows.
+    pub(super) async fn statements(&self, tx: &mut Tx, changes: &[Change<u32, Cell>]) -> Result<Vec<Stored<Cell>>> {
         let refused = self.world().ending(Side::Store, READS).is_some();
         if refused || self.database.lost_patience(tx.id) {
             tx.fail();
@@ -188,17 +204,6 @@ impl StorePort for Store {
         Ok(stored)
     }
 
-    async fn apply(&self, changes: &[Change<u32, Cell>]) -> Result<Vec<Stored<Cell>>> {
-        let (reply, asked, store) = (Reply::default(), changes.to_vec(), self.clone());
-        let what = self.world().label(|| format!("sql autocommit {}", self.text(changes)));
-        let to = reply.clone();
-        let sent = self.world().call(self.call(what, WRITES), move || store.autocommit(asked, to));
-        sent.await.map_err(failed)?;
-        Ok(reply.received().await)
-    }
-}
-
-impl Store {
     fn call(&self, what: std::borrow::Cow<'static, str>, ends: &'static [End]) -> Call {
         Call { what, side: Side::Store, ends, limit: self.world().now_ms() + CALL_LIMIT, lands_by: None }
     }

@@ -1,8 +1,11 @@
 //! Write-back over every order of its calls, every fault and every crash point, as far as the names say.
 
 mod crashes;
+mod everything;
 mod faults;
 mod races;
 mod readers;
 mod restarts;
 mod setup;
+mod takeovers;
+mod tickets;

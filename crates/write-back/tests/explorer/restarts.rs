@@ -1,27 +1,128 @@
-//! The journal's server restarts: with all it had, without its last changes, or empty.
+//! The journal's server restarts at any moment: with all it had, without its last changes, or empty.
 
 use writeway_testkit::sim::Journal;
 
-use crate::setup::{Site, explore};
+use crate::setup::{Site, explore, up_to};
 
 #[test]
-fn two_puts_and_a_flush_with_a_restart() {
-    let report = explore("two puts, a flush, a restart").evictions(1).preemptions(1).run(|world| {
+fn two_puts_with_a_restart() {
+    let report = explore("two puts, a restart").evictions(1).run(|world| {
         let site = Site::new(world).with(Journal::restarting);
         let apps = site.apps::<1>();
-        apps[0].puts([10, 11]).flushes();
+        apps[0].puts([10, 11]);
         site.explore(apps)
     });
-    report.assert_complete();
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.takeovers > 0 && counts.batches > report.runs, "{report}");
+}
+
+#[test]
+fn two_puts_with_two_restarts() {
+    let report = explore("two puts, two restarts").evictions(2).preemptions(up_to(1)).run(|world| {
+        let site = Site::new(world).with(Journal::restarting);
+        let apps = site.apps::<1>();
+        apps[0].puts([10, 11]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > report.runs && counts.takeovers > 0, "{report}");
+}
+
+#[test]
+fn a_delete_and_a_put_with_a_restart() {
+    let report = explore("a delete, a put, a restart").evictions(1).preemptions(up_to(3)).run(|world| {
+        let site = Site::new(world).with(Journal::restarting);
+        let apps = site.apps::<1>();
+        apps[0].deletes().puts([10]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.takeovers > 0, "{report}");
+}
+
+#[test]
+fn a_batch_of_two_keys_with_a_restart() {
+    let report = explore("a batch of two keys, a restart").evictions(1).preemptions(up_to(2)).run(|world| {
+        let site = Site::new(world).with(Journal::restarting).batches_of(2);
+        let apps = site.apps::<1>();
+        apps[0].puts_both(10).puts([11]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.takeovers > 0, "{report}");
 }
 
 #[test]
 fn a_reader_with_a_restart() {
-    let report = explore("a reader, a put, a restart").evictions(1).preemptions(1).run(|world| {
+    let report = explore("a reader, a put, a restart").evictions(1).preemptions(up_to(2)).run(|world| {
         let site = Site::new(world).with(Journal::restarting);
         let apps = site.apps::<1>();
-        apps[0].puts([10]).flushes().reads(2);
+        apps[0].puts([10]).reads(2);
         site.explore(apps)
     });
-    report.assert_complete();
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.takeovers > 0 && counts.hits > 0, "{report}");
+}
+
+#[test]
+fn a_reader_in_another_process_with_a_restart() {
+    let report = explore("a reader, two puts, a restart").evictions(1).preemptions(up_to(1)).run(|world| {
+        let site = Site::new(world).with(Journal::restarting);
+        let apps = site.apps::<2>();
+        apps[0].puts([10, 11]);
+        apps[1].reads(2);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.takeovers > 0 && counts.hits > 0, "{report}");
+}
+
+#[test]
+fn two_flushers_with_a_restart() {
+    let report = explore("two flushers, a restart").evictions(1).preemptions(up_to(2)).run(|world| {
+        let site = Site::new(world).with(Journal::restarting).with(Journal::leaseless);
+        let apps = site.apps::<2>();
+        apps[0].puts([10, 11]);
+        apps[1].puts([20]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.takeovers > 0 && counts.fenced_batches > 0, "{report}");
+}
+
+#[test]
+fn a_restart_and_a_crash() {
+    let report = explore("two puts, a restart, a crash").evictions(1).crashes(1).preemptions(up_to(2)).run(|world| {
+        let site = Site::new(world).with(Journal::restarting);
+        let apps = site.apps::<1>();
+        apps[0].puts([10, 11]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.crashes > 0 && counts.takeovers > 0, "{report}");
+}
+
+#[test]
+fn a_restart_and_a_fault_of_sql() {
+    let report = explore("two puts, a restart, a fault of sql").evictions(1).store_faults(1).preemptions(up_to(1)).run(|world| {
+        let site = Site::new(world).with(Journal::restarting);
+        let apps = site.apps::<1>();
+        apps[0].puts([10, 11]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.faults > 0 && counts.late_landings > 0, "{report}");
+}
+
+#[test]
+fn a_restart_and_a_fault_of_the_journal() {
+    let report =
+        explore("a put, a restart, a fault of the journal").evictions(1).cache_faults(1).preemptions(up_to(2)).run(|world| {
+            let site = Site::new(world).with(Journal::restarting);
+            let apps = site.apps::<1>();
+            apps[0].puts([10]);
+            site.explore(apps)
+        });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.faults > 0 && counts.late_landings > 0, "{report}");
 }

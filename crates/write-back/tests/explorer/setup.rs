@@ -1,16 +1,19 @@
 //! One table of one shard, its journal, and tasks that put, delete, read and flush through handles as users build them.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use writeway_back::{WriteBack, WriteBackBuilder};
-use writeway_testkit::check;
+use writeway_back::{Change, Result, Ticket, WriteBack, WriteBackBuilder};
+use writeway_testkit::check::{self, Durable};
 use writeway_testkit::explorer::{Explore, Process, Verdict, Violation, World};
 use writeway_testkit::sim::{Cell, Journal, Store};
 
 /// The key that everybody meets on.
 pub(crate) const KEY: u32 = 1;
-/// What is under it at the beginning.
+/// One besides.
+pub(crate) const OTHER: u32 = 2;
+/// What is under them at the beginning.
 pub(crate) const OLD: u64 = 0;
 
 /// A scenario whose processes share nothing but the servers.
@@ -23,9 +26,9 @@ pub(crate) fn is_long() -> bool {
     std::env::var_os("WRITEWAY_LONG").is_some()
 }
 
-/// Two, or three in the long run.
-pub(crate) fn preemptions() -> u32 {
-    if is_long() { 3 } else { 2 }
+/// So many preemptions, and one more in the long run.
+pub(crate) fn up_to(preemptions: u32) -> u32 {
+    preemptions + u32::from(is_long())
 }
 
 /// A table, its journal, and the world they are in.
@@ -33,6 +36,8 @@ pub(crate) struct Site {
     pub(crate) world: World,
     pub(crate) journal: Journal,
     pub(crate) store: Store,
+    max_batch: usize,
+    durable: Arc<Mutex<Vec<Durable>>>,
 }
 
 /// One process: its handle, and its place in the world.
@@ -41,12 +46,16 @@ pub(crate) struct App {
     pub(crate) process: Process,
     pub(crate) handle: WriteBack<Store>,
     pub(crate) store: Store,
+    world: World,
+    journal: Journal,
+    durable: Arc<Mutex<Vec<Durable>>>,
 }
 
 impl Site {
-    /// One row, [`OLD`], and an empty journal.
+    /// Two rows, [`OLD`], and an empty journal.
     pub(crate) fn new(world: &World) -> Self {
-        Site { world: world.clone(), journal: world.journal(), store: world.store(&[(KEY, OLD)]) }
+        let (journal, store) = (world.journal(), world.store(&[(KEY, OLD), (OTHER, OLD)]));
+        Site { world: world.clone(), journal, store, max_batch: 1, durable: Arc::default() }
     }
 
     /// With a journal of the scenario's own.
@@ -54,19 +63,25 @@ impl Site {
         Site { journal: journal(self.journal), ..self }
     }
 
+    /// So many rows are a batch, and due at once.
+    pub(crate) fn batches_of(self, max_batch: usize) -> Self {
+        Site { max_batch, ..self }
+    }
+
     /// So many processes. All are there before the first has a task.
     pub(crate) fn apps<const N: usize>(&self) -> [App; N] {
         ["one", "two", "three"].first_chunk::<N>().expect("at most three").map(|name| {
             let process = self.world.process(name);
             let handle = process.setup(self.handle());
-            App { process, handle, store: self.store.clone() }
+            let (world, store, journal) = (self.world.clone(), self.store.clone(), self.journal.clone());
+            App { process, handle, store, world, journal, durable: self.durable.clone() }
         })
     }
 
     async fn handle(&self) -> WriteBack<Store> {
         let builder: WriteBackBuilder<Store> = WriteBack::builder(self.store.clone()).namespace("cells").shards(1);
-        // Due at once; a tick is longer than anything takes here.
-        let builder = builder.max_batch(1).max_delay(Duration::from_secs(60)).flush_timeout(Duration::from_secs(2));
+        // A tick is longer than anything takes here.
+        let builder = builder.max_batch(self.max_batch).max_delay(Duration::from_secs(5)).flush_timeout(Duration::from_secs(2));
         builder.runtime(self.world.runtime()).build(self.journal.clone()).await.expect("nothing fails yet")
     }
 
@@ -77,12 +92,13 @@ impl Site {
         let drained = self.world.setup(async {
             let handle = self.handle().await;
             let flushed = handle.flush().await;
-            let read = handle.get(&KEY).await.map(|row| row.map(|row| row.value));
-            (flushed, read)
+            let read = handle.get_many(&[KEY, OTHER]).await;
+            (flushed, read.map(|rows| rows.into_iter().map(|row| row.map(|row| row.value)).collect::<Vec<_>>()))
         });
         Violation::unless(drained.0.is_ok(), "everything drains", || format!("{:?}", drained.0))?;
-        check::write_back(&self.world, &self.journal, &self.store)?;
-        let committed = self.store.committed(KEY);
+        let durable = self.durable.lock().expect("nothing panics under it").clone();
+        check::write_back(&self.world, &self.journal, &self.store, &durable)?;
+        let committed = [KEY, OTHER].map(|key| self.store.committed(key));
         let agrees = drained.1.as_ref().is_ok_and(|read| *read == committed);
         Violation::unless(agrees, "nothing stale at rest", || format!("read as {:?}, SQL has {committed:?}", drained.1))
     }
@@ -101,20 +117,66 @@ impl App {
         self
     }
 
-    /// A task that puts one value after the other.
+    /// A task that puts one value after the other, and stays until nothing is on its way.
     pub(crate) fn puts<const N: usize>(&self, values: [u64; N]) -> &Self {
         self.task("puts", move |app| async move {
             for value in values {
-                app.put(KEY, value).await;
+                drop(app.put(KEY, value).await);
             }
+            app.journal.drained().await;
         })
     }
 
-    /// A task that deletes the row.
+    /// A task that writes both rows in one call, and stays.
+    pub(crate) fn puts_both(&self, value: u64) -> &Self {
+        self.task("puts both", move |app| async move {
+            let changes = [KEY, OTHER].map(|key| Change::Put(Cell { key, value }));
+            let write = app.handle.write(changes.iter().cloned().collect());
+            drop(app.store.witness_write(&changes, write).await);
+            app.journal.drained().await;
+        })
+    }
+
+    /// A task that deletes the row, and stays.
     pub(crate) fn deletes(&self) -> &Self {
         self.task("deletes", |app| async move {
-            let deleted = app.store.witness_delete(KEY, app.handle.delete(&KEY)).await;
-            drop(deleted);
+            drop(app.store.witness_delete(KEY, app.handle.delete(&KEY)).await);
+            app.journal.drained().await;
+        })
+    }
+
+    /// A task that puts the other row, and stays.
+    pub(crate) fn puts_other(&self, value: u64) -> &Self {
+        self.task("puts other", move |app| async move {
+            drop(app.put(OTHER, value).await);
+            app.journal.drained().await;
+        })
+    }
+
+    /// A task that puts one value and asks its ticket whether it is in SQL.
+    pub(crate) fn puts_durably(&self, value: u64) -> &Self {
+        self.task("puts durably", move |app| app.durably(value))
+    }
+
+    /// A task that does all of it, by turns, with what is dropped by its caller.
+    pub(crate) fn busies_itself(&self, first: u64) -> &Self {
+        self.task("is busy", move |app| async move {
+            let _ = app.world.cancellable(app.clone().durably(first)).await;
+            let _ = app.store.witness_read(KEY, app.handle.get(&KEY)).await;
+            drop(app.store.witness_delete(KEY, app.handle.delete(&KEY)).await);
+            let _ = app.store.witness_read(KEY, app.handle.get(&KEY)).await;
+            drop(app.put(OTHER, first + 1).await);
+            drop(app.put(KEY, first + 2).await);
+            app.journal.drained().await;
+        })
+    }
+
+    /// A task that puts one value and waits for the end of a flush.
+    pub(crate) fn puts_and_flushes(&self, value: u64) -> &Self {
+        self.task("puts and flushes", move |app| async move {
+            if app.put(KEY, value).await.is_ok() && app.handle.flush().await.is_ok() {
+                app.is_durable(value);
+            }
         })
     }
 
@@ -128,13 +190,21 @@ impl App {
         })
     }
 
-    /// A task that flushes.
-    pub(crate) fn flushes(&self) -> &Self {
-        self.task("flushes", |app| async move { drop(app.handle.flush().await) })
+    async fn durably(self, value: u64) {
+        if let Ok(ticket) = self.put(KEY, value).await
+            && ticket.durable().await.is_ok()
+        {
+            self.is_durable(value);
+        }
     }
 
-    pub(crate) async fn put(&self, key: u32, value: u64) {
+    async fn put(&self, key: u32, value: u64) -> Result<Ticket<Store>> {
         let row = Cell { key, value };
-        drop(self.store.witness_put(row, self.handle.put(row)).await);
+        self.store.witness_put(row, self.handle.put(row)).await
+    }
+
+    fn is_durable(&self, value: u64) {
+        let durable = Durable { at: self.world.tick(), key: KEY, value: Some(value) };
+        self.durable.lock().expect("nothing panics under it").push(durable);
     }
 }

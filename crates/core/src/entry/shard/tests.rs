@@ -110,18 +110,24 @@ fn another_epoch_and_another_server_are_fenced() {
     let mut shard = shard();
     put(&mut shard, "k", "1", 0);
     let batch = claim(&mut shard, 1).expect("due");
-    assert_eq!(shard.install(&server("a"), &install("a", 1, 0)), Installed::Refused, "not newer");
+    let older = shard.install(&server("a"), &install("a", 1, 0));
+    assert_eq!(older, Installed::Refused, "invariant violated: only a newer epoch is installed");
+    let elsewhere = shard.install(&server("b"), &install("a", 9, 0));
+    assert_eq!(elsewhere, Installed::Refused, "invariant violated: an epoch is installed where it was meant to be or not at all");
     assert_eq!(shard.install(&server("a"), &install("a", 2, 0)), Installed::Ready);
-    let fenced = |kind: Result<()>| kind.expect_err("fenced").kind() == Kind::Fenced;
-    assert!(fenced(shard.claim(&server("a"), 1, 0, ALL, 0).map(drop)));
-    assert!(fenced(shard.acknowledge(&server("a"), 1, batch.id, &[], 0).map(drop)));
-    assert!(fenced(shard.get(&server("b"), &key("k"), 0).map(drop)));
-    assert!(fenced(shard.accept(&server("b"), &[change("k", "2")], WIDE, 9, 0).map(drop)));
+    for (answer, whose) in [
+        (shard.claim(&server("a"), 1, 0, ALL, 0).map(drop), "an earlier epoch"),
+        (shard.acknowledge(&server("a"), 1, batch.id, &[], 0).map(drop), "an earlier epoch"),
+        (shard.get(&server("b"), &key("k"), 0).map(drop), "another server"),
+        (shard.accept(&server("b"), &[change("k", "2")], WIDE, 9, 0).map(drop), "another server"),
+    ] {
+        assert_eq!(answer.map_err(|e| e.kind()), Err(Kind::Fenced), "invariant violated: {whose} is fenced");
+    }
     let again = claim(&mut shard, 2).expect("open");
     assert_eq!((again.id, &again.items), (batch.id, &batch.items), "the same batch, the same number");
     let other = BatchId { epoch: 2, batch: 1 };
-    assert_eq!(ack(&mut shard, 2, other, &["k"]), 0, "another batch");
-    assert_eq!(shard.frozen.len(), 1);
+    ack(&mut shard, 2, other, &["k"]);
+    assert_eq!(shard.frozen.len(), 1, "invariant violated: only the batch of that name is acknowledged");
 }
 
 #[test]
@@ -236,7 +242,7 @@ fn an_acknowledge_breaks_a_lease() {
     let slot = Slot { state: crate::entry::state::State::Leased { id: Id([1; 16]), owner_until: 9 }, expires: Some(9) };
     shard.entries.insert(key("k"), Held::Clean { inc: 1, slot });
     ack(&mut shard, 1, batch.id, &["k"]);
-    assert!(shard.entries.is_empty());
+    assert!(shard.entries.is_empty(), "invariant violated: an acknowledge breaks the lease");
 }
 
 #[test]

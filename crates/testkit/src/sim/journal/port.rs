@@ -1,0 +1,178 @@
+//! The ports that production code sees: each operation is one step of the pure machine, in one step of the schedule.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use writeway_core::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
+use writeway_core::entry::shard::ShardState;
+use writeway_core::error::Result;
+use writeway_core::journal::{
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, DeadLetter, Freeze, Identity, Install, Installed, Journal as Port,
+    Release, Settled, Shard, Status, Version,
+};
+
+use super::{CALL_LIMIT, Journal, Landed, locked};
+use crate::explorer::{READS, WRITES, millis};
+
+impl From<Journal> for Arc<dyn Port> {
+    fn from(journal: Journal) -> Self {
+        Arc::new(journal)
+    }
+}
+
+impl Entries for Journal {
+    fn declare<'a>(&'a self, _: &'a Declaration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn get<'a>(&'a self, keys: &'a [Bytes]) -> BoxFuture<'a, Result<Vec<Lookup>>> {
+        Box::pin(async move {
+            let found =
+                self.each("get", READS, keys, |key| key, |shard, identity, now, key| shard.get(identity, key, now)).await?;
+            if found.iter().any(|found| !matches!(found, Lookup::Miss)) {
+                self.world.mark_hit();
+            }
+            Ok(found)
+        })
+    }
+
+    fn lease<'a>(&'a self, asks: &'a [Ask], hold: Hold) -> BoxFuture<'a, Result<Vec<Lease>>> {
+        let (owner, keep) = (millis(hold.owner), millis(hold.key));
+        Box::pin(self.each(
+            "lease",
+            WRITES,
+            asks,
+            |ask| &ask.key,
+            move |shard, identity, now, ask| shard.lease(identity, &ask.key, ask.id, ask.discard, now, owner, keep),
+        ))
+    }
+
+    fn fill<'a>(&'a self, fills: &'a [Fill]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let fill = |shard: &mut ShardState, identity: &Identity, now: u64, fill: &Fill| {
+                shard.fill(identity, &fill.key, fill.lease, &fill.entry, millis(fill.ttl), now)
+            };
+            self.each("fill", WRITES, fills, |fill| &fill.key, fill).await.map(drop)
+        })
+    }
+
+    fn invalidate<'a>(&'a self, keys: &'a [Bytes]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.each("invalidate", WRITES, keys, |key| key, |shard, _, now, key| Ok(shard.invalidate(key, now))).await.map(drop)
+        })
+    }
+
+    fn scan<'a>(&'a self, _: &'a [u8], _: u64) -> BoxFuture<'a, Result<(u64, Vec<Bytes>)>> {
+        Box::pin(std::future::ready(Ok((0, Vec::new()))))
+    }
+}
+
+impl Port for Journal {
+    fn status<'a>(&'a self, shard: &'a Shard) -> BoxFuture<'a, Result<Status>> {
+        Box::pin(self.on("status", shard, READS, |shard, identity, now| Ok(shard.status(identity, now))))
+    }
+
+    fn accept<'a>(
+        &'a self,
+        shard: &'a Shard,
+        changes: &'a [Accept],
+        bounds: Bounds,
+        not_after: Duration,
+    ) -> BoxFuture<'a, Result<Accepted>> {
+        Box::pin(async move {
+            let (stem, changes, by) = (shard.stem(), changes.to_vec(), millis(not_after));
+            let (op, world) = (self.world.op(), self.world.clone());
+            // Its caller is answered at `not_after` at the latest, so the server takes it only strictly before; and a client
+            // that gives up does not do so earlier.
+            let limit = (self.world.now_ms() + CALL_LIMIT).max(by);
+            let accepted = self.call(
+                || "journal accept".to_owned(),
+                WRITES,
+                limit,
+                move |state, now| {
+                    let identity = state.identity();
+                    let shard = state.shards.entry(stem).or_default();
+                    let accepted = shard.accept(&identity, &changes, bounds, by.saturating_sub(1), now)?;
+                    match accepted {
+                        Accepted::As { .. } => {
+                            let at = world.tick();
+                            let landed = |change: Accept| Landed { at, op, key: change.key, value: change.value };
+                            state.accepted.extend(changes.into_iter().map(landed));
+                        }
+                        Accepted::Late => world.count_explored(|counts| counts.late_accepts += 1),
+                        Accepted::Full(_) | Accepted::Foreign => {}
+                    }
+                    Ok(accepted)
+                },
+            );
+            let accepted = accepted.await?;
+            self.world.note(|| format!("  → {accepted:?}"));
+            accepted
+        })
+    }
+
+    fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>> {
+        let changes = changes.to_vec();
+        Box::pin(self.on("settled", shard, READS, move |shard, identity, _| shard.settled(identity, inc, &changes)))
+    }
+
+    /// No step of its own. The flusher asks right after `status`, which does not look at the lease, and nothing but this does:
+    /// what others do in between they could as well do before or after both. Its failure would end the turn as that of `status`.
+    fn lead<'a>(&'a self, shard: &'a Shard, holder: Id, hold: Duration) -> BoxFuture<'a, Result<bool>> {
+        let led = {
+            let (now, mut state) = (self.world.now_ms(), locked(&self.state));
+            state.leaseless || state.shards.entry(shard.stem()).or_default().lead(holder, millis(hold), now)
+        };
+        self.world.note(|| format!("journal lead → {led}"));
+        Box::pin(std::future::ready(Ok(led)))
+    }
+
+    fn install<'a>(&'a self, shard: &'a Shard, install: &'a Install) -> BoxFuture<'a, Result<Installed>> {
+        let install = install.clone();
+        Box::pin(self.on("install", shard, WRITES, move |shard, identity, _| Ok(shard.install(identity, &install))))
+    }
+
+    fn claim<'a>(&'a self, at: &'a At, from: u64, freeze: Freeze) -> BoxFuture<'a, Result<Option<Claimed>>> {
+        let epoch = at.epoch;
+        Box::pin(self.on("claim", &at.shard, WRITES, move |shard, identity, now| shard.claim(identity, epoch, from, freeze, now)))
+    }
+
+    fn acknowledge<'a>(&'a self, at: &'a At, batch: BatchId, acks: &'a [Ack]) -> BoxFuture<'a, Result<u64>> {
+        let (epoch, acks) = (at.epoch, acks.to_vec());
+        let step = move |shard: &mut ShardState, identity: &Identity, now| shard.acknowledge(identity, epoch, batch, &acks, now);
+        Box::pin(self.on("acknowledge", &at.shard, WRITES, step))
+    }
+
+    fn park<'a>(&'a self, at: &'a At, batch: BatchId, keys: &'a [Bytes], cause: &'a str) -> BoxFuture<'a, Result<u64>> {
+        let (epoch, keys, cause) = (at.epoch, keys.to_vec(), cause.to_owned());
+        let step = move |shard: &mut ShardState, identity: &Identity, _| shard.park(identity, epoch, batch, &keys, &cause);
+        Box::pin(self.on("park", &at.shard, WRITES, step))
+    }
+
+    fn dirty<'a>(&'a self, at: &'a At, from: u64) -> BoxFuture<'a, Result<Vec<Bytes>>> {
+        let epoch = at.epoch;
+        Box::pin(self.on("dirty", &at.shard, READS, move |shard, identity, _| shard.dirty_keys(identity, epoch, from)))
+    }
+
+    fn supersede<'a>(&'a self, at: &'a At, keys: &'a [Bytes], cause: Option<&'a str>) -> BoxFuture<'a, Result<()>> {
+        let (epoch, keys, cause) = (at.epoch, keys.to_vec(), cause.map(ToOwned::to_owned));
+        let step =
+            move |shard: &mut ShardState, identity: &Identity, _| shard.supersede(identity, epoch, &keys, cause.as_deref());
+        Box::pin(self.on("supersede", &at.shard, WRITES, step))
+    }
+
+    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release) -> BoxFuture<'a, Result<u64>> {
+        let epoch = at.epoch;
+        Box::pin(self.on("release", &at.shard, WRITES, move |shard, identity, _| shard.release(identity, epoch, batch, how)))
+    }
+
+    fn resume<'a>(&'a self, at: &'a At, install: &'a Install) -> BoxFuture<'a, Result<()>> {
+        let install = install.clone();
+        Box::pin(self.on("resume", &at.shard, WRITES, move |shard, identity, _| shard.resume(identity, &install)))
+    }
+
+    fn dead_letters<'a>(&'a self, shard: &'a Shard, after: Option<&'a Bytes>) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
+        let after = after.cloned();
+        Box::pin(self.on("dead letters", shard, READS, move |shard, _, _| Ok(shard.dead_letters(after.as_ref()))))
+    }
+}
