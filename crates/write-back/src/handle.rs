@@ -183,6 +183,7 @@ impl<S: FencedStore> WriteBack<S> {
             // What is left is counted below.
             let _ = engine.wait_for(shard, deadline, |status| status.installed && status.dirty + status.open == 0).await;
         }
+        engine.end();
         // Nobody may be listening any more.
         let _ = self.life.stop.send(true);
         let mut ended = self.life.ended.clone();

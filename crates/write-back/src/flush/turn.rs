@@ -98,7 +98,7 @@ impl<S: FencedStore> Engine<S> {
             if desk.at.take().is_some() {
                 Counters::add(&self.counters.fenced, 1);
             }
-        } else {
+        } else if e.kind() != Kind::Closed {
             Counters::add(&self.counters.retries, 1);
             tracing::warn!(
                 name: "flush.failed", shard = ?self.shards[shard], error = %e, attempt = desk.failures,
@@ -117,6 +117,9 @@ where
 {
     async fn turn(&self, shard: usize, desk: &mut Desk, mut urgent: bool) -> Result<Duration> {
         for _ in 0..BATCHES {
+            if self.is_ending() {
+                return Ok(Duration::ZERO);
+            }
             let status = self.status(shard).await?;
             let due = plan::due(&status, &self.settings, urgent);
             if status.installed && due.is_none() {
