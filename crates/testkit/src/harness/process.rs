@@ -5,6 +5,7 @@
 //! none outlives its parent.
 
 use std::env;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _, stdin, stdout};
 use std::process::{Child, Command, Stdio, exit};
 use std::thread::{self, JoinHandle};
@@ -54,6 +55,14 @@ impl Worker {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that it ever had, in bytes; `None` where the operating system does not say.
+    #[must_use]
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
     }
 
     /// Sends it a signal.
