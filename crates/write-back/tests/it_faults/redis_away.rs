@@ -150,7 +150,8 @@ async fn a_redis_that_is_away_is_told_and_nobody_reads_the_past() {
         [""; 0],
         "invariant violated: typed answers in time, and no read of the past"
     );
-    let verdict = load.book.lock().expect("no panic").judge(&rig.ledger.read().await, &rig.ledger.holds().await);
+    let (ledger, holds) = (rig.ledger.read().await, rig.ledger.holds().await);
+    let verdict = load.book.lock().expect("no panic").judge(&ledger, &holds);
     assert_eq!(verdict, Default::default(), "invariant violated: a restart that loses nothing loses nothing");
     rig.ascending().await;
 }
