@@ -76,7 +76,7 @@ fn run_job(job: Job, install: bool) -> Result<()> {
         Job::Deny => deny::run(install),
         Job::Bugs => bugs::run(&[], install),
         Job::Tidy => tidy::run(),
-        Job::Itest => itest::run(install),
+        Job::Itest => itest::run(install, false),
     }
 }
 

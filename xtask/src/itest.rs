@@ -15,10 +15,12 @@ use crate::workspace::{Workspace, cargo};
 /// Crates outside the workspace, as a user's would be, each with one dependency of ours.
 const OUTSIDE: [&str; 2] = ["through", "back"];
 
-pub(crate) fn run(install: bool) -> Result<()> {
+/// With `long`, also what is left out of every day's run.
+pub(crate) fn run(install: bool, long: bool) -> Result<()> {
     let workspace = Workspace::load()?;
     let services = Services::start(install)?;
-    let run = Run { workspace: &workspace, services: &services, suites: Suites::new(&workspace, workspace.test_features()) };
+    let suites = Suites::new(&workspace, workspace.test_features()).long(long);
+    let run = Run { workspace: &workspace, services: &services, suites };
 
     let mut steps = vec![run.suites.in_process()?, run.suites.doc_tests()?];
     for (suite, packages) in workspace.server_tests() {

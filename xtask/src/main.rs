@@ -37,6 +37,9 @@ enum Command {
         /// Get what is missing from the system's package manager
         #[arg(long)]
         install: bool,
+        /// Also what takes long: a thousand kills, a million rows, larger explorations
+        #[arg(long)]
+        long: bool,
     },
     /// Measure the strategies against each other and against raw access; prints the comparison
     Bench {
@@ -87,7 +90,7 @@ fn main() {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Itest { install } => itest::run(install),
+        Command::Itest { install, long } => itest::run(install, long),
         Command::Bench { install, quick, json } => bench::run(install, quick, json),
         Command::Ci { job, install } => ci::run(job, install),
         Command::Bugs { names, install } => bugs::run(&names, install),

@@ -14,15 +14,24 @@ use crate::workspace::{Workspace, cargo};
 const SERVER_VARIABLES: [&str; 6] =
     ["REDIS_URL", "DATABASE_URL", "WRITEWAY_PREFIX", "WRITEWAY_REDIS_SERVER", "WRITEWAY_PG_BIN", "WRITEWAY_PG_USER"];
 
+/// Set for those tests that have a longer form.
+const LONG: &str = "WRITEWAY_LONG";
+
 pub(crate) struct Suites<'a> {
     workspace: &'a Workspace,
     features: String,
+    long: bool,
 }
 
 impl<'a> Suites<'a> {
     /// The same features in every piece, so that nothing is built twice.
     pub(crate) fn new(workspace: &'a Workspace, features: String) -> Self {
-        Self { workspace, features }
+        Self { workspace, features, long: false }
+    }
+
+    /// Tests that have a longer form run it.
+    pub(crate) fn long(self, long: bool) -> Self {
+        Self { long, ..self }
     }
 
     /// All that needs no server: libraries, binaries, examples, and the test targets of that kind.
@@ -47,6 +56,9 @@ impl<'a> Suites<'a> {
         }
         for variable in SERVER_VARIABLES {
             command.env_remove(variable);
+        }
+        if self.long {
+            command.env(LONG, "1");
         }
         command.current_dir(&self.workspace.root).env("RUST_BACKTRACE", "1");
         command

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use writeway_core::cache::{Declaration, Entries};
-use writeway_core::error::Result;
+use writeway_core::error::{Outcome, Result};
 use writeway_core::journal::{Journal, Shard};
 use writeway_core::key::KeySpace;
 use writeway_core::options::{Mode, Options};
@@ -134,7 +134,8 @@ impl<S: FencedStore> WriteBackBuilder<S> {
             store.prepare(&name, settings.shards, settings.migrate).await
         };
         let count = until(&*runtime, deadline, ready).await.unwrap_or_else(|| Err(late()));
-        let count = count.map_err(|e| e.during("build", &name))?;
+        // What is made here can be made again: no change of the caller's is in doubt.
+        let count = count.map_err(|e| e.with_outcome(Outcome::NotApplied).during("build", &name))?;
         settings.check_parts(count, options.max_value_bytes)?;
         let shards: Vec<Shard> = (0..count).map(|number| Shard { namespace: name.clone(), number }).collect();
         let entries: Arc<dyn Entries> = journal.clone();

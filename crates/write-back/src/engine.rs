@@ -35,6 +35,8 @@ pub(crate) struct Engine<S: FencedStore> {
     wake: Notify,
     /// One flush at a time: one connection of the pool.
     sql: Semaphore,
+    /// The time for draining is over: what is not in SQL yet stays in the journal.
+    ending: AtomicBool,
 }
 
 impl<S: FencedStore> Engine<S> {
@@ -59,6 +61,7 @@ impl<S: FencedStore> Engine<S> {
             shards,
             wake: Notify::new(),
             sql: Semaphore::new(1),
+            ending: AtomicBool::new(false),
         }
     }
 
@@ -76,15 +79,27 @@ impl<S: FencedStore> Engine<S> {
         until(self.runtime(), self.deadline(), call).await.unwrap_or_else(|| Err(late()))
     }
 
-    /// One transaction of the flusher in SQL, within the given time from when it is its turn.
+    /// One transaction of the flusher in SQL, within the given time from when it is its turn; none any more when the handle ends.
     pub(crate) async fn in_sql<T>(&self, within: Duration, work: impl Future<Output = Result<T>>) -> Option<Result<T>> {
         // Never closed.
         let _turn = self.sql.acquire().await;
+        if self.is_ending() {
+            return Some(Err(Error::closed()));
+        }
         until(self.runtime(), self.runtime().now() + within, work).await
     }
 
     pub(crate) async fn status(&self, shard: usize) -> Result<Status> {
         self.ask(self.journal.status(&self.shards[shard])).await
+    }
+
+    /// From now on nothing more is begun in SQL.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(SeqCst)
     }
 
     /// The flusher looks at once.

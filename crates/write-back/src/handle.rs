@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use writeway_core::error::{Error, Result};
+use writeway_core::journal::Status;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::until;
 
@@ -74,7 +75,8 @@ impl<S: FencedStore> WriteBack<S> {
         let engine = &self.engine;
         let deadline = engine.runtime().now() + engine.settings.patience();
         for shard in 0..engine.shards.len() {
-            let open = engine.wait_for(shard, deadline, |status| status.installed).await;
+            // What others have accepted is not due for that.
+            let open = engine.wait_for(shard, deadline, Push::Open, |status| status.installed).await;
             open.map_err(|e| engine.told(e, "build"))?;
         }
         Ok(())
@@ -146,7 +148,7 @@ impl<S: FencedStore> WriteBack<S> {
             // The journal counts whole milliseconds.
             let done = |waited: Duration| waited + Duration::from_millis(2) < engine.runtime().now().saturating_sub(started);
             engine
-                .wait_for(shard, deadline, |status| status.installed && status.oldest.is_none_or(done))
+                .wait_for(shard, deadline, Push::Flush, |status| status.installed && status.oldest.is_none_or(done))
                 .await
                 .map_err(|e| engine.told(e, "flush"))?;
         }
@@ -181,8 +183,10 @@ impl<S: FencedStore> WriteBack<S> {
         engine.gate.close(engine.runtime(), deadline).await;
         for shard in 0..engine.shards.len() {
             // What is left is counted below.
-            let _ = engine.wait_for(shard, deadline, |status| status.installed && status.dirty + status.open == 0).await;
+            let empty = |status: &Status| status.installed && status.dirty + status.open == 0;
+            let _ = engine.wait_for(shard, deadline, Push::Flush, empty).await;
         }
+        engine.end();
         // Nobody may be listening any more.
         let _ = self.life.stop.send(true);
         let mut ended = self.life.ended.clone();
@@ -193,16 +197,22 @@ impl<S: FencedStore> WriteBack<S> {
     }
 }
 
+/// What the flusher is to do, now and not when it is due.
+#[derive(Clone, Copy)]
+enum Push {
+    Open,
+    Flush,
+}
+
 impl<S: FencedStore> Engine<S> {
-    /// Has a shard flushed and looks at it, again and again.
-    async fn wait_for(
-        &self,
-        shard: usize,
-        deadline: Duration,
-        fits: impl Fn(&writeway_core::journal::Status) -> bool,
-    ) -> Result<()> {
+    /// Pushes the flusher and looks at the shard, again and again.
+    async fn wait_for(&self, shard: usize, deadline: Duration, push: Push, fits: impl Fn(&Status) -> bool) -> Result<()> {
         let mut flushed = self.flushed.subscribe();
-        (0..self.shards.len()).for_each(|shard| self.urge(shard));
+        let push = |shard: usize| match push {
+            Push::Open => self.wake(),
+            Push::Flush => self.urge(shard),
+        };
+        (0..self.shards.len()).for_each(push);
         loop {
             match self.status(shard).await {
                 Ok(status) if fits(&status) => return Ok(()),
@@ -215,7 +225,7 @@ impl<S: FencedStore> Engine<S> {
                 return Err(Error::unavailable("the shard is not flushed, or not even open, in time"));
             }
             until(self.runtime(), next, flushed.changed()).await;
-            self.urge(shard);
+            push(shard);
         }
     }
 }

@@ -109,8 +109,8 @@ impl Connector {
         about.check_release()?;
         if about.replica {
             identity.demoted(&about.run_id);
-            return Err(Error::unavailable("the cache server is a replica"));
         }
+        about.check_role()?;
         declared.verify_all(&mut connection, &about).await?;
         Ok(identity.link(connection, &about, sample))
     }

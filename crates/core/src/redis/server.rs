@@ -23,6 +23,8 @@ pub(super) struct About {
     policy: Option<String>,
     /// Writes every change to a file.
     append_only: bool,
+    /// Reads its file after a start.
+    loading: bool,
     release: u32,
 }
 
@@ -37,6 +39,7 @@ impl About {
                 "role" => about.replica = value != "master",
                 "maxmemory_policy" => about.policy = Some(value.to_owned()),
                 "aof_enabled" => about.append_only = value == "1",
+                "loading" => about.loading = value == "1",
                 "redis_version" => about.release = value.split('.').next().and_then(|n| n.parse().ok()).unwrap_or(0),
                 _ => {}
             }
@@ -56,6 +59,20 @@ impl About {
             return Ok(());
         }
         Err(Error::invalid(format!("the cache server must be Redis {OLDEST}.0 or newer")))
+    }
+
+    /// A server that is about to serve, and whose word counts: while it reads its append-only file, it says that it has none.
+    ///
+    /// # Errors
+    /// `Unavailable` for a replica and for a server that still loads its data.
+    pub(super) fn check_role(&self) -> Result<()> {
+        if self.replica {
+            return Err(Error::unavailable("the cache server is a replica"));
+        }
+        if self.loading {
+            return Err(Error::unavailable("the cache server is still loading its data"));
+        }
+        Ok(())
     }
 
     /// What the namespace needs of the server.
@@ -136,6 +153,14 @@ mod tests {
         }
         assert!(About::default().check(&strict()).is_err(), "does not say");
         assert!(About::read("maxmemory_policy:noeviction").check(&strict()).is_ok());
+    }
+
+    #[test]
+    fn a_server_that_loads_its_file_is_away_and_not_without_one() {
+        let role = |text: &str| About::read(text).check_role().map_err(|e| e.kind());
+        assert_eq!(role("role:master\nloading:1\naof_enabled:0"), Err(Kind::Unavailable));
+        assert_eq!(role("role:slave\nloading:0"), Err(Kind::Unavailable));
+        assert_eq!(role("role:master\nloading:0\nasync_loading:0"), Ok(()));
     }
 
     #[test]

@@ -114,6 +114,19 @@ impl Given {
         built.expect("redis lets us in")
     }
 
+    /// The same with a Redis of the test's own.
+    #[must_use]
+    pub fn with_redis(&self, url: String) -> Given {
+        Given { redis: url, ..self.clone() }
+    }
+
+    /// As the environment of a worker process, in which [`from_env`](Self::from_env) is to find it.
+    #[must_use]
+    pub fn env(&self) -> [(&'static str, String); 3] {
+        let Given { redis, database, prefix } = self.clone();
+        [("REDIS_URL", redis), ("DATABASE_URL", database), ("WRITEWAY_PREFIX", prefix)]
+    }
+
     /// What its keys start with, before a `:`.
     #[must_use]
     pub fn prefix_of(&self, test: &str) -> String {
@@ -134,9 +147,7 @@ impl Schema {
     /// # Panics
     /// If the database does not let us.
     pub async fn make(database: &str, name: &str) -> Schema {
-        let separator = if database.contains('?') { '&' } else { '?' };
-        let url = format!("{database}{separator}application_name={name}&options=-csearch_path%3D{name}");
-        let schema = Schema { url, name: name.to_owned() };
+        let schema = Schema::of(database, name);
         let setup = format!(
             "DROP SCHEMA IF EXISTS {name} CASCADE;
              CREATE SCHEMA {name};
@@ -159,6 +170,14 @@ impl Schema {
         schema
     }
 
+    /// One that another process has made.
+    #[must_use]
+    pub fn of(database: &str, name: &str) -> Schema {
+        let separator = if database.contains('?') { '&' } else { '?' };
+        let url = format!("{database}{separator}application_name={name}&options=-csearch_path%3D{name}");
+        Schema { url, name: name.to_owned() }
+    }
+
     /// The same without a wait for the disk at a commit: how long a busy disk takes is not what is watched.
     #[must_use]
     pub fn without_fsync(&self) -> Schema {
@@ -177,6 +196,18 @@ impl Schema {
     /// If the database does not let us in.
     pub async fn connect(&self) -> AsyncPgConnection {
         AsyncPgConnection::establish(&self.url).await.expect("the database lets us in")
+    }
+
+    /// Ends all sessions in it but the one that asks, which must be of another.
+    ///
+    /// # Panics
+    /// If the database does not let us.
+    pub async fn end_sessions(&self, stranger: &mut AsyncPgConnection) -> i64 {
+        let name = &self.name;
+        let ended = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = '{name}' AND pid <> pg_backend_pid()"
+        );
+        number(stranger, &ended).await
     }
 
     /// Runs statements on a connection of its own.

@@ -98,7 +98,7 @@ impl<S: FencedStore> Engine<S> {
             if desk.at.take().is_some() {
                 Counters::add(&self.counters.fenced, 1);
             }
-        } else {
+        } else if e.kind() != Kind::Closed {
             if e.kind() == Kind::Invalid {
                 // SQL's bookkeeping may have been restored to an older state: an epoch of its own is what it can be compared by.
                 desk.at = None;
@@ -121,6 +121,9 @@ where
 {
     async fn turn(&self, shard: usize, desk: &mut Desk, mut urgent: bool) -> Result<Duration> {
         for _ in 0..BATCHES {
+            if self.is_ending() {
+                return Ok(Duration::ZERO);
+            }
             let status = self.status(shard).await?;
             let due = plan::due(&status, &self.settings, urgent);
             if status.installed && due.is_none() {

@@ -63,6 +63,12 @@ impl Bookkeeping for AsyncPgConnection {
     }
 
     async fn fences(conn: &mut Self, namespace: &str, shards: i32) -> QueryResult<i64> {
+        let count = || fence::writeway_fence.filter(fence::namespace.eq(namespace)).count();
+        // All or none are there. An insert that finds one waits for the flush that holds it, and has nothing to wait for.
+        let found = count().get_result(conn).await?;
+        if found > 0 {
+            return Ok(found);
+        }
         let first = (fence::namespace.eq(namespace), fence::shard.eq(0), fence::epoch.eq(0), fence::batch.eq(0));
         // Waits for another process that makes them: whoever makes the first makes all.
         let is_new = diesel::insert_into(fence::writeway_fence).values(first).on_conflict_do_nothing().execute(conn).await? > 0;
@@ -70,7 +76,7 @@ impl Bookkeeping for AsyncPgConnection {
             let rest = "INSERT INTO writeway_fence SELECT $1, shard, 0, 0 FROM generate_series(1, $2 - 1) shard";
             diesel::sql_query(rest).bind::<Text, _>(namespace).bind::<Integer, _>(shards).execute(conn).await?;
         }
-        fence::writeway_fence.filter(fence::namespace.eq(namespace)).count().get_result(conn).await
+        count().get_result(conn).await
     }
 
     async fn raise(conn: &mut Self, shard: &Shard) -> QueryResult<Option<(i64, i64)>> {

@@ -1,0 +1,93 @@
+//! SQL goes away under load: the journal fills up to its bound, callers are told, and afterwards everything drains.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use writeway_back::runtime::{Runtime as _, Tokio};
+use writeway_back::{Kind, Outcome, Overflow};
+use writeway_testkit::harness::{Ledger, Schema, score};
+use writeway_testkit::servers;
+
+use crate::is_long;
+use crate::rig::{Handle, Rig, eventually, flushed};
+
+const MAX_DIRTY: usize = 800;
+const WRITERS: i32 = 4;
+const KEYS_OF_EACH: i32 = 1_000;
+
+#[derive(Default)]
+struct Load {
+    stop: AtomicBool,
+    accepted: Mutex<BTreeMap<i32, i64>>,
+    overloaded: AtomicU64,
+    others: Mutex<Vec<String>>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the load of a test")]
+fn write(handle: &Handle, load: &Arc<Load>, writer: i32) -> tokio::task::JoinHandle<()> {
+    let (handle, load) = (handle.clone(), load.clone());
+    tokio::spawn(async move {
+        for n in 1.. {
+            for player in writer * KEYS_OF_EACH..(writer + 1) * KEYS_OF_EACH {
+                if load.stop.load(SeqCst) {
+                    return;
+                }
+                match handle.put(score(player, n)).await {
+                    Ok(_) => drop(load.accepted.lock().expect("no panic").insert(player, n)),
+                    Err(e) if (e.kind(), e.outcome()) == (Kind::Overloaded, Outcome::NotApplied) => {
+                        load.overloaded.fetch_add(1, SeqCst);
+                    }
+                    Err(e) => load.others.lock().expect("no panic").push(format!("{e:?}")),
+                }
+                // Paces the load.
+                Tokio.sleep(Duration::from_millis(1)).await;
+            }
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_sql_the_journal_fills_to_its_bound_and_drains_afterwards() {
+    let Some(mut postgres) = servers::Postgres::from_env().expect("postgres starts") else {
+        println!("SKIPPED: needs WRITEWAY_PG_BIN");
+        return;
+    };
+    let Some(rig) = Rig::new("sql_away").await else { return };
+    let schema = Schema::make(&postgres.url(), "it_faults_sql_away").await;
+    let rig = Rig { ledger: Ledger::begin(&schema).await, schema, ..rig };
+    let handle = rig.build(|builder| builder.max_dirty(MAX_DIRTY).on_overflow(Overflow::Reject)).await;
+    let patient = rig.build(|builder| builder.max_dirty(MAX_DIRTY)).await;
+    let load = Arc::new(Load::default());
+    let writers: Vec<_> = (0..WRITERS).map(|writer| write(&handle, &load, writer)).collect();
+    eventually("writes", async || (load.accepted.lock().expect("no panic").len() > 500).then_some(())).await;
+
+    tokio::task::block_in_place(|| postgres.stop()).expect("stopped");
+    eventually("a full journal", async || (load.overloaded.load(SeqCst) >= 200).then_some(())).await;
+    let away = Tokio.now();
+    let (mut most, until) = (0, away + Duration::from_secs(if is_long() { 60 } else { 4 }));
+    while Tokio.now() < until {
+        most = most.max(handle.stats().await.expect("redis answers").dirty);
+        // Whoever waits for room is told by his deadline.
+        let refused = eventually("a full shard", async || patient.put(score(9, 0)).await.err()).await;
+        assert_eq!((refused.kind(), refused.outcome()), (Kind::Overloaded, Outcome::NotApplied), "{refused}");
+    }
+    let overloaded = load.overloaded.load(SeqCst);
+    tokio::task::block_in_place(|| postgres.restart()).expect("restarted");
+    drop(eventually("room", async || handle.put(score(WRITERS * KEYS_OF_EACH, 1)).await.ok()).await);
+    load.stop.store(true, SeqCst);
+    for writer in writers {
+        writer.await.expect("no writer panics");
+    }
+    flushed(&handle).await;
+    let (stats, rows) = (handle.stats().await.expect("stats"), rig.ascending().await);
+    println!("SQL was away for {:?}: at most {most} on their way, {overloaded} refused; then {stats:?}", until - away);
+    assert_eq!(*load.others.lock().expect("no panic"), [""; 0], "invariant violated: a full journal is a typed answer");
+    assert!(most <= MAX_DIRTY as u64, "invariant violated: the journal is bounded: {most}");
+    assert!(most >= MAX_DIRTY as u64 / 2 && stats.retries > 0, "the harness did too little");
+    assert_eq!((stats.dirty, stats.dead), (0, 0), "invariant violated: an outage dead-letters nothing, and everything drains");
+    for (player, n) in &*load.accepted.lock().expect("no panic") {
+        assert_eq!(rows[player].last(), Some(n), "invariant violated: what was accepted is in sql");
+    }
+}
