@@ -7,7 +7,7 @@ use writeway_core::diesel_async::SimpleAsyncConnection;
 use writeway_core::error::{Kind, Outcome};
 use writeway_core::journal::{At, BatchId, Shard};
 use writeway_core::sql::{MIGRATION_DOWN, MIGRATION_UP, Sql};
-use writeway_core::store::{FencedStore, Flush, Flushed, Logged, Opened, Store as _};
+use writeway_core::store::{FencedStore, Flush, Flushed, Logged, Opened};
 
 use crate::support::{Account, Accounts, Schema, account, delete, put, waiting};
 

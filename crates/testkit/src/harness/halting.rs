@@ -77,7 +77,7 @@ impl<S: FencedStore> FencedStore for Halting<S> {
         self.table.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: bool) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
         self.table.open(shard, log).await
     }
 

@@ -1,16 +1,19 @@
 //! What a user sees of one handle, with the in-process forms of both servers.
 
+mod doubles;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use writeway_back::change::{Change, Changes, Stored};
+use writeway_back::change::{Change, Changes};
 use writeway_back::error::{Error, Kind, Outcome, Result};
-use writeway_back::store::{FencedStore, Flush, Flushed, Opened, Store};
+use writeway_back::store::FencedStore;
 use writeway_back::{MemoryJournal, MemoryStore, Overflow, Receipt, WriteBack, WriteBackBuilder};
 use writeway_core::cache::{Entries as _, Lookup};
 use writeway_core::journal::{Accept, Bounds, Journal as _, Shard};
-use writeway_core::memory::MemoryTx;
+
+use doubles::{Newer, Troubled, Watched};
 
 type Row = (i64, String);
 type Table = MemoryStore<i64, Row>;
@@ -137,6 +140,17 @@ async fn a_flush_that_took_effect_unheard_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn bookkeeping_that_is_not_as_it_was_left_is_opened_anew() {
+    let journal = MemoryJournal::new();
+    let restored = Troubled::new(|n| if n == 0 { Err(Error::invalid("the fence went back")) } else { Ok(()) });
+    let rows = builder(restored).shards(1).build(journal.clone()).await.expect("build");
+    rows.put(row(1, "a")).await.expect("put").durable().await.expect("invariant violated: everything drains");
+    let shard = Shard { namespace: "rows".into(), number: 0 };
+    let status = journal.status(&shard).await.expect("status");
+    assert_eq!(status.epoch, 2, "invariant violated: an epoch that SQL does not know is left");
+}
+
+#[tokio::test]
 async fn a_change_that_cannot_be_read_is_never_a_miss() {
     let (store, journal) = (table(), MemoryJournal::new());
     let rows = builder(store.clone()).shards(1).max_delay(Duration::from_secs(60)).build(journal.clone()).await.expect("build");
@@ -239,157 +253,4 @@ async fn bad_options_and_a_volatile_journal_are_refused_by_name() {
     handle(&store, &journal).await;
     let again = builder(store).shards(9).build(journal).await.expect("the recorded number counts");
     assert!(again.put(row(1, "a")).await.is_ok());
-}
-
-/// A table whose flushes fail as told, by their number.
-#[derive(Clone)]
-struct Troubled {
-    table: Table,
-    fails: fn(u64) -> Result<()>,
-    flushes: Arc<AtomicU64>,
-    applied: Arc<AtomicU64>,
-    lose_answers: Arc<AtomicU64>,
-    healed: Arc<AtomicU64>,
-}
-
-impl Troubled {
-    fn new(fails: fn(u64) -> Result<()>) -> Self {
-        let zero = Arc::<AtomicU64>::default;
-        Troubled { table: table(), fails, flushes: zero(), applied: zero(), lose_answers: zero(), healed: zero() }
-    }
-
-    fn heal(&self) {
-        self.healed.store(1, SeqCst);
-    }
-}
-
-impl Store for Troubled {
-    type Key = i64;
-    type Row = Row;
-    type Tx = MemoryTx;
-
-    fn key(&self, row: &Row) -> i64 {
-        row.0
-    }
-
-    async fn fetch(&self, keys: &[i64]) -> Result<Vec<Row>> {
-        self.table.fetch(keys).await
-    }
-
-    async fn begin(&self, commit_within: Option<Duration>) -> Result<MemoryTx> {
-        self.table.begin(commit_within).await
-    }
-
-    async fn apply_in(&self, tx: &mut MemoryTx, changes: &[Change<i64, Row>]) -> Result<Vec<Stored<Row>>> {
-        self.table.apply_in(tx, changes).await
-    }
-}
-
-impl FencedStore for Troubled {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
-        self.table.prepare(namespace, shards, migrate).await
-    }
-
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
-        self.table.open(shard, log).await
-    }
-
-    async fn flush(&self, flush: &Flush<'_>, changes: &[Change<i64, Row>]) -> Result<Flushed<Row>> {
-        if self.healed.load(SeqCst) == 0 {
-            (self.fails)(self.flushes.fetch_add(1, SeqCst))?;
-        }
-        let flushed = self.table.flush(flush, changes).await?;
-        self.applied.fetch_add(u64::from(matches!(flushed, Flushed::Applied(_))), SeqCst);
-        if self.lose_answers.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok() {
-            return Err(Error::unknown("no answer to commit"));
-        }
-        Ok(flushed)
-    }
-}
-
-/// The same table, its rows with another meaning.
-#[derive(Clone)]
-struct Newer(Table);
-
-impl Store for Newer {
-    type Key = i64;
-    type Row = Row;
-    type Tx = MemoryTx;
-
-    fn schema(&self) -> u32 {
-        1
-    }
-
-    fn key(&self, row: &Row) -> i64 {
-        row.0
-    }
-
-    async fn fetch(&self, keys: &[i64]) -> Result<Vec<Row>> {
-        self.0.fetch(keys).await
-    }
-
-    async fn begin(&self, commit_within: Option<Duration>) -> Result<MemoryTx> {
-        self.0.begin(commit_within).await
-    }
-
-    async fn apply_in(&self, tx: &mut MemoryTx, changes: &[Change<i64, Row>]) -> Result<Vec<Stored<Row>>> {
-        self.0.apply_in(tx, changes).await
-    }
-}
-
-impl FencedStore for Newer {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
-        self.0.prepare(namespace, shards, migrate).await
-    }
-
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
-        self.0.open(shard, log).await
-    }
-
-    async fn flush(&self, flush: &Flush<'_>, changes: &[Change<i64, Row>]) -> Result<Flushed<Row>> {
-        self.0.flush(flush, changes).await
-    }
-}
-
-/// A table that tells who holds it.
-#[derive(Clone)]
-struct Watched {
-    table: Table,
-    _alive: Arc<()>,
-}
-
-impl Store for Watched {
-    type Key = i64;
-    type Row = Row;
-    type Tx = MemoryTx;
-
-    fn key(&self, row: &Row) -> i64 {
-        row.0
-    }
-
-    async fn fetch(&self, keys: &[i64]) -> Result<Vec<Row>> {
-        self.table.fetch(keys).await
-    }
-
-    async fn begin(&self, commit_within: Option<Duration>) -> Result<MemoryTx> {
-        self.table.begin(commit_within).await
-    }
-
-    async fn apply_in(&self, tx: &mut MemoryTx, changes: &[Change<i64, Row>]) -> Result<Vec<Stored<Row>>> {
-        self.table.apply_in(tx, changes).await
-    }
-}
-
-impl FencedStore for Watched {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
-        self.table.prepare(namespace, shards, migrate).await
-    }
-
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
-        self.table.open(shard, log).await
-    }
-
-    async fn flush(&self, flush: &Flush<'_>, changes: &[Change<i64, Row>]) -> Result<Flushed<Row>> {
-        self.table.flush(flush, changes).await
-    }
 }
