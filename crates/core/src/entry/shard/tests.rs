@@ -229,8 +229,9 @@ fn what_was_cut_short_is_frozen_by_whoever_meets_it() {
     let mut shard = shard();
     put(&mut shard, "k", "1", 0);
     shard.entries.insert(key("k"), Held::Dirty(Dirty::default()));
-    let found = shard.claim(&server("a"), 1, 0, Freeze { schema: 7, ..ALL }, 0).expect("led").expect("due");
-    assert_eq!((found.items[0].schema, &found.items[0].key), (7, &key("k")), "invariant violated: damage holds up nobody");
+    let found = shard.claim(&server("a"), 1, 0, Freeze { schema: 7, ..ALL }, 0).expect("led");
+    let schemas = found.map(|found| found.items.iter().map(|item| item.schema).collect::<Vec<_>>());
+    assert_eq!(schemas, Some(vec![7]), "invariant violated: damage holds up nobody");
 }
 
 #[test]
