@@ -85,18 +85,22 @@ impl Draw<'_> {
         }
         let meta = self.ahead.shard.meta.clone().unwrap_or_default();
         let known = meta.recovering.clone().unwrap_or_else(|| meta.identity.clone());
-        let who = if known.0.is_empty() || self.rng.u8(..12) == 0 { self.identity() } else { known };
+        let two_pages = self.ahead.shard.frozen.len() > PAGE;
+        let one_in = if self.wide() && !two_pages { 40 } else { 12 };
+        let who = if known.0.is_empty() || self.rng.u8(..one_in) == 0 { self.identity() } else { known };
         let ready = meta.identity == who && meta.recovering.is_none();
         // Mostly such as have something to do.
         let among: &[usize] = match self.rng.u8(..10) {
+            0..7 if meta.recovering.is_some() && two_pages => &[11, 12, 13, 13],
             0..7 if meta.recovering.is_some() => &[7, 11, 12, 13, 14],
+            0..7 if ready && self.wide() => &[4, 4, 4, 8, 8, 8, 9, 10],
             0..7 if ready => &[0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 15],
             0..5 => &[7],
             _ => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
         };
-        // The one of four that is furthest behind.
+        // The one of four that is furthest behind; a wide shard has to fill up.
         let four = [(); 4].map(|()| among[self.rng.usize(..among.len())]);
-        let pick = four.into_iter().min_by_key(|n| self.drawn[*n]).expect("four");
+        let pick = if self.wide() { four[0] } else { four.into_iter().min_by_key(|n| self.drawn[*n]).expect("four") };
         self.drawn[pick] += 1;
         let op = self.op(pick, &who);
         op.run(&mut self.ahead, &who, self.start, self.start);
@@ -165,7 +169,7 @@ impl Draw<'_> {
         let bounds = Bounds {
             keys: if generous { 1 << 50 } else { self.rng.u64(..6) },
             bytes: if generous { 1 << 50 } else { self.rng.u64(..120) },
-            age: Duration::from_millis([0, 3, HOUR, HOUR, HOUR, HOUR, HOUR][self.rng.usize(..7)]),
+            age: Duration::from_millis(if wide { HOUR } else { [0, 3, HOUR, HOUR, HOUR, HOUR, HOUR][self.rng.usize(..7)] }),
         };
         Op::Accept { changes, bounds, in_time: self.rng.u8(..12) > 0 }
     }
@@ -201,7 +205,8 @@ impl Draw<'_> {
         let wide = self.wide();
         let freeze = Freeze {
             schema: self.schema(),
-            waited: Duration::from_millis([0, 0, 0, 0, 1, 20, HOUR][self.rng.usize(..7)]),
+            // Between two steps of a wide run there is always time: what is due must not hang on how much.
+            waited: Duration::from_millis(if wide { 0 } else { [0, 0, 0, 0, 1, 20, HOUR][self.rng.usize(..7)] }),
             max_keys: if wide { [250, 500, 5_000][self.rng.usize(..3)] } else { self.rng.u64(1..6) },
             max_bytes: if wide || self.rng.bool() { 1 << 40 } else { self.rng.u64(1..80) },
         };
@@ -235,7 +240,12 @@ impl Draw<'_> {
         if frozen.is_empty() || self.rng.u8(..5) == 0 {
             return self.some_keys();
         }
-        let count = if self.wide() { self.rng.usize(1..=PAGE) } else { self.rng.usize(1..4) };
+        // Few of many, mostly: a batch of more than one page should last.
+        let count = match self.wide() {
+            true if self.rng.u8(..4) == 0 => PAGE,
+            true => self.rng.usize(1..40),
+            false => self.rng.usize(1..4),
+        };
         let from = self.rng.usize(..frozen.len());
         frozen.iter().cycle().skip(from).take(count).cloned().collect()
     }

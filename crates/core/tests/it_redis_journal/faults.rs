@@ -138,7 +138,7 @@ async fn an_accept_that_arrives_after_its_caller_was_answered_is_refused() {
     // By now the caller may have written anew on another connection.
     proxy.set(Rule::Pass);
     eventually("the late accept", async || (self::arrived(&mut raw.clone()).await > arrived).then_some(())).await;
-    assert_eq!(direct.status(&shard()).await.expect("a status").version, before, "it took no effect");
+    assert_eq!(direct.status(&shard()).await.expect("a status").version, before, "invariant violated: nothing lands late");
     assert_eq!(look(&direct, "1").await.ok(), Some(dirty("x")));
 }
 
