@@ -132,7 +132,8 @@ impl<S: FencedStore> WriteBack<S> {
     }
 
     /// Ends when everything that was accepted before, by any process, is in SQL. Waits no longer than `max_delay`, two flushes
-    /// and a takeover may take.
+    /// and a takeover may take. What Redis lost before is not there to be flushed, and goes unnoticed here: a
+    /// [`Ticket`](crate::Ticket) tells.
     ///
     /// # Errors
     /// `Unavailable` if it is not there by then.

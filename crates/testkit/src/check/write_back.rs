@@ -36,6 +36,7 @@ pub fn write_back(world: &World, journal: &Journal, store: &Store, durable: &[Du
     accepted_once(journal)?;
     durable_means_in_sql(journal, database, durable)?;
     nothing_is_lost(journal, database)?;
+    nothing_is_left_behind(journal)?;
     reads_see_sql(journal, database)?;
     if journal.loss().is_none() {
         reads_see_accepted_writes(journal, database)?;
@@ -69,8 +70,14 @@ fn keys(journal: &Journal) -> BTreeSet<u32> {
 
 /// `everything drains`: with faults off, nothing stays dirty or frozen.
 fn everything_drains(journal: &Journal) -> Verdict {
-    let (dirty, frozen, _) = journal.left();
-    Violation::unless(dirty + frozen == 0, "everything drains", || format!("{dirty} dirty, {frozen} frozen"))
+    let left = journal.left();
+    Violation::unless(left.dirty + left.frozen == 0, "everything drains", || format!("{left:?}"))
+}
+
+/// `no change is left behind`: once all is in SQL, no change lies there that nothing will ever make clean.
+fn nothing_is_left_behind(journal: &Journal) -> Verdict {
+    let left = journal.left();
+    Violation::unless(left.entries == 0, "no change is left behind", || format!("{left:?}"))
 }
 
 /// `a batch is in effect once`.
@@ -105,7 +112,7 @@ fn reached<'c>(versions: &[(u64, Option<u64>)], commits: impl Iterator<Item = &'
 /// without something, that holds of the keys that were changed since; of the others, SQL ends with nothing older than what the
 /// server still held.
 fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
-    let (_, _, dead) = journal.left();
+    let dead = journal.left().dead;
     Violation::unless(dead == 0, "nothing accepted is lost", || format!("{dead} changes were set aside"))?;
     let (rows, loss) = (database.rows(), journal.loss());
     for key in keys(journal) {

@@ -34,7 +34,7 @@ mod witness;
 pub use cache::Cache;
 pub use database::{Database, Trigger};
 pub use history::{Answer, Commit, History, Place, Read, Write};
-pub use journal::{Journal, Landed, Loss};
+pub use journal::{Journal, Landed, Left, Loss};
 pub use store::{Cell, Store, Tx};
 
 use crate::explorer::World;

@@ -54,6 +54,19 @@ pub struct Loss {
     pub kept: Vec<(Bytes, Bytes)>,
 }
 
+/// What is there of changes that are not known to be in SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Keys in the dirty set.
+    pub dirty: usize,
+    /// Changes in open batches.
+    pub frozen: usize,
+    /// Keys under which a change lies.
+    pub entries: usize,
+    /// Changes that were set aside.
+    pub dead: usize,
+}
+
 /// A change that the journal accepted.
 #[derive(Clone, Debug)]
 pub struct Landed {
@@ -139,12 +152,17 @@ impl Journal {
         locked(&self.state).lost.clone()
     }
 
-    /// Changes that are dirty, in an open batch, or set aside.
+    /// What is there of changes that are not known to be in SQL.
     #[must_use]
-    pub fn left(&self) -> (usize, usize, usize) {
+    pub fn left(&self) -> Left {
         let state = locked(&self.state);
         let sum = |count: fn(&ShardState) -> usize| state.shards.values().map(count).sum();
-        (sum(|shard| shard.dirty.len()), sum(|shard| shard.frozen.len()), sum(|shard| shard.dead.len()))
+        Left {
+            dirty: sum(|shard| shard.dirty.len()),
+            frozen: sum(|shard| shard.frozen.len()),
+            entries: sum(|shard| shard.entries.values().filter(|held| matches!(held, Held::Dirty(_))).count()),
+            dead: sum(|shard| shard.dead.len()),
+        }
     }
 
     /// The clean values of the current incarnation.
