@@ -58,16 +58,15 @@ impl<S> WriteBackBuilder<S> {
         /// waiting for the delay. Defaults to 4 MiB; 1 byte to 256 MiB.
         max_batch_bytes = |settings, n: usize| settings.max_batch_bytes = n;
 
-        /// How many rows may be on their way to SQL; each shard has its part, rounded up. Keep that above 200: a write is
-        /// accepted so many rows of a shard at a time, all or none. Defaults to 50,000; 1 to 10,000,000.
+        /// How many rows may be on their way to SQL; each shard has its part, rounded up. Defaults to 50,000; 1 to 10,000,000.
         max_dirty = |settings, n: usize| settings.max_dirty = n;
 
-        /// How many bytes of encoded rows may be on their way; each shard has its part, which must have room for the longest row.
-        /// Redis holds those of the open batch twice. Defaults to 64 MiB; 1 byte to 64 GiB.
+        /// How many bytes of encoded rows may be on their way; each shard has its part, which must have room for the longest row:
+        /// `build` refuses less. Redis holds those of the open batch twice. Defaults to 64 MiB; 1 byte to 64 GiB.
         max_dirty_bytes = |settings, n: usize| settings.max_dirty_bytes = n;
 
-        /// While a change has waited for so long, its shard accepts no more, also no newer change of the same row: SQL does not
-        /// keep up. Defaults to 600 s; 1 s to 366 days.
+        /// While a change has waited for so long, its shard accepts no further row: SQL does not keep up. A newer change of a row
+        /// that waits still replaces it, unless it is in the open batch. Defaults to 600 s; 1 s to 366 days.
         max_age = |settings, d: Duration| settings.max_age = d;
 
         /// What a write does when a bound is reached. Defaults to [`Overflow::Wait`].
