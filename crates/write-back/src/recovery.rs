@@ -73,8 +73,8 @@ impl<S: FencedStore> Engine<S> {
         match self.ask(self.journal.install(&at.shard, &install)).await? {
             Installed::Ready => Ok(at),
             Installed::Refused => Err(Error::fenced()),
-            // The server changed after the look: the log was not read.
-            Installed::Recover(_) if status.installed => Err(Error::fenced()),
+            // It held nothing at the look: the log was not read.
+            Installed::Recover(found) if log.is_none() && (found.dirty > 0 || found.open.is_some()) => Err(Error::fenced()),
             Installed::Recover(found) => {
                 self.recover(&at, &install, &found, opened).await?;
                 Ok(at)
