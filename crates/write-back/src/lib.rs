@@ -14,10 +14,11 @@
 //! | the order of one row's changes | SQL never goes backwards, also after Redis did |
 //!
 //! **What can be lost**: what Redis itself loses. With `appendfsync everysec` that is up to about two seconds of accepted changes
-//! when the server's machine dies, and none when only its process does; after a failover, what the replica had not received; with
-//! no append-only file, everything that was not flushed. When the server turns out to be another one or an older state, its
-//! contents are compared with a log of batches in SQL before anything is accepted or read again: what SQL has newer is dropped,
-//! what cannot be judged is set aside, and an event says that loss is possible. Reads are strong as long as Redis loses nothing.
+//! when the server's machine dies, and also when its process is killed while it waits for the disk: it puts off writing then.
+//! With `appendfsync always` it is nothing; after a failover, what the replica had not received; with no append-only file,
+//! everything that was not flushed. When the server turns out to be another one or an older state, its contents are compared with
+//! a log of batches in SQL before anything is accepted or read again: what SQL has newer is dropped, what cannot be judged is set
+//! aside, and an event says that loss is possible. Reads are strong as long as Redis loses nothing.
 //!
 //! Writes of several rows are not atomic. A change that SQL refuses keeps its shard's queue from moving: it is tried again and
 //! again, and reported. All writers of the table must take part.

@@ -103,6 +103,9 @@ impl Book {
                 None => known.acknowledged == 0 || has_delete(known.acknowledged - 1, known.asked),
             };
             verdict.lost += u64::from(!kept);
+            if !kept && verdict.lost <= 5 {
+                println!("lost: change {} of row {key} was acknowledged, and sql holds {:?}", known.acknowledged, holds.get(key));
+            }
         }
         verdict
     }

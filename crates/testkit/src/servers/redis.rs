@@ -22,6 +22,7 @@ pub struct Redis {
     instance: Instance,
     binary: PathBuf,
     port: u16,
+    appendfsync: &'static str,
 }
 
 impl Redis {
@@ -30,7 +31,8 @@ impl Redis {
     /// # Errors
     /// It does not run or does not get ready; the error holds the tail of its log.
     pub fn start(binary: &Path) -> Result<Self> {
-        let mut redis = Self { instance: Instance::new("Redis", Signal::SIGKILL, CLEANUP)?, binary: binary.to_owned(), port: 0 };
+        let instance = Instance::new("Redis", Signal::SIGKILL, CLEANUP)?;
+        let mut redis = Self { instance, binary: binary.to_owned(), port: 0, appendfsync: "everysec" };
         for _ in 0..port::ATTEMPTS {
             redis.port = port::free()?;
             match redis.launch()? {
@@ -48,6 +50,11 @@ impl Redis {
     /// As [`Redis::start`].
     pub fn from_env() -> Result<Option<Self>> {
         env::var_os("WRITEWAY_REDIS_SERVER").map(|binary| Self::start(Path::new(&binary))).transpose()
+    }
+
+    /// From the next start on, a change is on the disk before it is acknowledged.
+    pub fn fsync_always(&mut self) {
+        self.appendfsync = "always";
     }
 
     /// The same for as long as the value lives, through restarts.
@@ -79,7 +86,8 @@ impl Redis {
         self.instance.stop(Signal::SIGTERM)
     }
 
-    /// SIGKILL. The kernel still has all that was written; for a power cut truncate the append-only file afterwards.
+    /// SIGKILL. The kernel still has all that was written, which is not all that was acknowledged: with `everysec` Redis puts off
+    /// a write while it waits for the disk. For a power cut truncate the append-only file afterwards.
     ///
     /// # Errors
     /// It is not running.
@@ -123,7 +131,7 @@ impl Redis {
         let mut command = Command::new(&self.binary);
         command.args(["--port", &port, "--bind", "127.0.0.1", "--daemonize", "no", "--logfile", ""]);
         command.args(["--dir", self.instance.dir().to_str().context("the temporary directory's name is not UTF-8")?]);
-        command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]);
+        command.args(["--appendonly", "yes", "--appendfsync", self.appendfsync, "--save", ""]);
         command.args(["--maxmemory-policy", "noeviction", "--enable-debug-command", "local"]);
         self.instance.start(command, |_, pid| is_ready(&port, pid))
     }

@@ -102,7 +102,10 @@ impl Parent {
         if redis.is_none() {
             println!("SKIPPED: needs WRITEWAY_REDIS_SERVER");
         }
-        let redis = redis?;
+        let mut redis = redis?;
+        // Else a Redis that is killed loses what it acknowledged while it waited for the disk.
+        redis.fsync_always();
+        tokio::task::block_in_place(|| redis.restart()).expect("restarted");
         let given = given.with_redis(redis.url());
         let schema = Schema::make(&given.database, &format!("it_crash_{}", plan.form)).await;
         let ledger = Ledger::begin(&schema).await;
@@ -184,7 +187,7 @@ impl Parent {
         panic!("redis does not say what it holds")
     }
 
-    /// In turn in good order and by SIGKILL. The kernel keeps what either has written: nothing may be lost.
+    /// In turn in good order and by SIGKILL. What was acknowledged is on the disk: nothing may be lost.
     fn restart(&mut self) {
         self.seen.restarts += 1;
         tokio::task::block_in_place(|| {

@@ -81,7 +81,7 @@ fn lingers(moment: Moment) -> BoxFuture<'static, ()> {
     if moment == Moment::Already {
         say("already");
     }
-    let millis = u64::try_from(Tokio.random() % 40).unwrap_or(0);
+    let millis = u64::try_from(Tokio.random() % 80).unwrap_or(0);
     Tokio.sleep(Duration::from_millis(if moment == Moment::Committed { millis } else { 0 }))
 }
 
