@@ -22,8 +22,9 @@
 //! Single keys that somebody removes or evicts are lost unnoticed.
 //!
 //! Writes of several rows are not atomic. A change that SQL refuses keeps its shard's queue from moving: it is tried again and
-//! again, and reported; after [`max_age`](WriteBackBuilder::max_age) the shard accepts no further row. An accepted change that cannot be
-//! read is never a miss: reads of its row are `Rejected` until a newer change replaces it. All writers of the table must take part.
+//! again, and reported; after [`max_age`](WriteBackBuilder::max_age) the shard accepts no further row. An accepted change that
+//! cannot be read is never a miss: reads of its row are `Rejected` until a newer change replaces it. All writers of the table must
+//! take part.
 //!
 //! # Cancel safety
 //!

@@ -109,7 +109,7 @@ async fn a_flusher_whose_lease_was_lost_is_fenced_out() {
     .await;
     let before = rig.ascending().await;
     first.worker.tell("go");
-    first.hears("superseded").await;
+    assert_eq!(first.hears("ended").await, "Superseded", "invariant violated: a flusher of an earlier epoch changes nothing");
     first.ask("flush").await;
     assert_eq!(rig.ascending().await, before, "invariant violated: a flusher of an earlier epoch changes nothing");
     first.worker.tell("stats");
@@ -135,7 +135,7 @@ async fn a_flusher_of_before_a_loss_is_fenced_out() {
     let second = rig.build(|builder| builder.max_delay(Duration::from_secs(600))).await;
     drop(put_all(&second, 0..PLAYERS, 2).await);
     first.worker.tell("go");
-    first.hears("superseded").await;
+    assert_eq!(first.hears("ended").await, "Superseded", "invariant violated: a flusher of an earlier epoch changes nothing");
     flushed(&second).await;
     let rows = rig.ascending().await;
     let only = (0..PLAYERS).all(|player| rows[&player] == [2]);

@@ -93,8 +93,8 @@ pub(crate) async fn work(mut job: Job) {
     let halt = move |moment: Moment| {
         let mut held = held.subscribe();
         Box::pin(async move {
-            if moment == Moment::Superseded {
-                say("superseded");
+            if moment != Moment::Claimed {
+                say(&format!("ended {moment:?}"));
             }
             if *held.borrow() == Some(moment) {
                 say("halted");
