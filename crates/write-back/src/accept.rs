@@ -18,6 +18,8 @@ use crate::ticket::Part;
 
 /// The first pause before a full or fenced shard is tried again.
 const PAUSE: Duration = Duration::from_millis(2);
+/// What an answer may take. A last try that could not be answered any more would leave unknown what was only refused.
+const ANSWER: Duration = Duration::from_millis(50);
 
 impl<S: FencedStore> Engine<S> {
     /// Accepts the changes of one shard, page by page.
@@ -79,7 +81,7 @@ impl<S: FencedStore> Engine<S> {
                 Some(Err(e)) => return Err(e),
             };
             let pause = backoff(attempt, PAUSE, self.runtime().random());
-            if self.runtime().now() + pause >= deadline {
+            if self.runtime().now() + pause + ANSWER >= deadline {
                 return Err(refused);
             }
             before = Some(refused);

@@ -66,16 +66,23 @@ async fn without_sql_the_journal_fills_to_its_bound_and_drains_afterwards() {
     tokio::task::block_in_place(|| postgres.stop()).expect("stopped");
     eventually("a full journal", async || (load.overloaded.load(SeqCst) >= 200).then_some(())).await;
     let away = Tokio.now();
+    let (mut n, mut told, mut others) = (1, 0, 0);
     let (mut most, until) = (0, away + Duration::from_secs(if is_long() { 60 } else { 4 }));
     while Tokio.now() < until {
         most = most.max(handle.stats().await.expect("redis answers").dirty);
         // Whoever waits for room is told by his deadline.
-        let refused = eventually("a full shard", async || patient.put(score(9, 0)).await.err()).await;
-        assert_eq!((refused.kind(), refused.outcome()), (Kind::Overloaded, Outcome::NotApplied), "{refused}");
+        match patient.put(score(WRITERS * KEYS_OF_EACH, n)).await.map_err(|e| (e.kind(), e.outcome())) {
+            Err((Kind::Overloaded, Outcome::NotApplied)) => told += 1,
+            // On a machine that stalls, the answer to his last try may come too late.
+            Ok(_) | Err((Kind::Unavailable, Outcome::Unknown)) => others += 1,
+            Err(other) => panic!("invariant violated: a full journal is a typed answer: {other:?}"),
+        }
+        n += 1;
     }
+    assert!(told > others, "invariant violated: a full journal is a typed answer: {told} times, {others} times not");
     let overloaded = load.overloaded.load(SeqCst);
     tokio::task::block_in_place(|| postgres.restart()).expect("restarted");
-    drop(eventually("room", async || handle.put(score(WRITERS * KEYS_OF_EACH, 1)).await.ok()).await);
+    drop(eventually("room", async || handle.put(score(WRITERS * KEYS_OF_EACH + 1, 1)).await.ok()).await);
     load.stop.store(true, SeqCst);
     for writer in writers {
         writer.await.expect("no writer panics");

@@ -11,11 +11,14 @@ use writeway_back::{Change, Receipt, Sql, WriteBack};
 use writeway_core::tasks::until;
 use writeway_testkit::harness::{Given, Halting, Job, Moment, Schema, Score, Scores, Worker, say, score};
 
+use crate::is_long;
 use crate::rig::{builder, cache};
 
 /// How long a worker that is told to end by SIGTERM drains.
 pub(crate) const DRAIN: Duration = Duration::from_secs(1);
+/// What takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a worker is like.
 #[derive(Clone, Copy)]
@@ -62,7 +65,8 @@ impl Mate {
                 }
             }
         };
-        until(&Tokio, Tokio.now() + PATIENCE, heard).await.unwrap_or_else(|| panic!("gave up on the worker's: {word}"))
+        let patience = if is_long() { LONG_PATIENCE } else { PATIENCE };
+        until(&Tokio, Tokio.now() + patience, heard).await.unwrap_or_else(|| panic!("gave up on the worker's: {word}"))
     }
 
     pub(crate) async fn numbers(&mut self, word: &str) -> Vec<u64> {
