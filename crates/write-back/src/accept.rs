@@ -18,7 +18,8 @@ use crate::ticket::Part;
 
 /// The first pause before a full or fenced shard is tried again.
 const PAUSE: Duration = Duration::from_millis(2);
-/// What an answer may take. A last try that could not be answered any more would leave unknown what was only refused.
+/// What an answer may take, but no more than an eighth of the `call_timeout`. A last try that could not be answered any more would
+/// leave unknown what was only refused.
 const ANSWER: Duration = Duration::from_millis(50);
 
 impl<S: FencedStore> Engine<S> {
@@ -43,6 +44,7 @@ impl<S: FencedStore> Engine<S> {
     }
 
     async fn accept_page(&self, shard: usize, page: &[Accept], deadline: Duration) -> Result<(u64, Vec<Version>)> {
+        let last_try = deadline.saturating_sub(ANSWER.min(self.reads.call_timeout / 8));
         let mut before = None;
         for attempt in 0.. {
             let refused = match until(
@@ -81,7 +83,7 @@ impl<S: FencedStore> Engine<S> {
                 Some(Err(e)) => return Err(e),
             };
             let pause = backoff(attempt, PAUSE, self.runtime().random());
-            if self.runtime().now() + pause + ANSWER >= deadline {
+            if self.runtime().now() + pause >= last_try {
                 return Err(refused);
             }
             before = Some(refused);
