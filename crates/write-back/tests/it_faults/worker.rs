@@ -35,6 +35,8 @@ pub(crate) struct Like {
 pub(crate) struct Mate {
     pub(crate) worker: Worker,
     lines: mpsc::UnboundedReceiver<String>,
+    /// Said before anybody waited for it.
+    unheard: Vec<String>,
 }
 
 impl Mate {
@@ -44,7 +46,7 @@ impl Mate {
         let Like { delay, flush, batch } = like;
         let job = format!("{} {} {} {batch}", schema.name(), delay.as_millis(), flush.as_millis());
         let hear = move |line: &str| drop(said.send(line.to_owned()));
-        let mut mate = Mate { worker: Worker::start(test, &job, &given.env(), hear), lines };
+        let mut mate = Mate { worker: Worker::start(test, &job, &given.env(), hear), lines, unheard: Vec::new() };
         mate.hears("ready").await;
         mate
     }
@@ -55,14 +57,18 @@ impl Mate {
         self.hears(line.split(' ').next().unwrap_or(line)).await
     }
 
-    /// Waits for a line that begins with the word, and gives its rest.
+    /// Waits for a line that begins with the word, and gives its rest. Lines that are not waited for are kept.
     pub(crate) async fn hears(&mut self, word: &str) -> String {
+        if let Some(at) = self.unheard.iter().position(|line| line.starts_with(word)) {
+            return self.unheard.remove(at)[word.len()..].trim().to_owned();
+        }
         let heard = async {
             loop {
                 let line = self.lines.recv().await.unwrap_or_else(|| panic!("the worker ended before it said: {word}"));
                 if let Some(rest) = line.strip_prefix(word) {
                     return rest.trim().to_owned();
                 }
+                self.unheard.push(line);
             }
         };
         let patience = if is_long() { LONG_PATIENCE } else { PATIENCE };
