@@ -117,6 +117,34 @@ async fn a_flusher_whose_lease_was_lost_is_fenced_out() {
     assert!(fenced > 0, "being fenced out is counted");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flusher_of_before_a_loss_is_fenced_out() {
+    if let Some(job) = Job::from_env() {
+        return work(job).await;
+    }
+    let Some(mut rig) = Rig::new("before").await else { return };
+    // One shard, so that all of the first process stands still: it would lead the others and wait for its own turn in SQL.
+    let only = rig.build(|builder| builder.shards(1)).await;
+    only.shutdown(DELAY).await.expect("redis says what is left");
+    let test = "takeover::a_flusher_of_before_a_loss_is_fenced_out";
+    let mut first = Mate::start(test, &rig.given, &rig.schema, Like { flush: Duration::from_secs(20), ..LIKE }).await;
+    first.ask("hold claimed").await;
+    first.ask(&format!("put 0 {PLAYERS} 1")).await;
+    first.hears("halted").await;
+    // The next batch has the same number: only the epoch tells the two apart.
+    rig.redis.kill().expect("killed");
+    std::fs::remove_dir_all(rig.redis.dir().join("appendonlydir")).expect("removed");
+    tokio::task::block_in_place(|| rig.redis.restart()).expect("restarted");
+    let second = rig.build(|builder| builder.max_delay(Duration::from_secs(600))).await;
+    drop(put_all(&second, 0..PLAYERS, 2).await);
+    first.worker.tell("go");
+    assert_eq!(first.hears("ended").await, "Superseded", "invariant violated: a flusher of an earlier epoch changes nothing");
+    flushed(&second).await;
+    let rows = rig.ascending().await;
+    let newer = (0..PLAYERS).all(|player| rows[&player] == [2]);
+    assert!(newer, "invariant violated: a flusher of an earlier epoch changes nothing: {rows:?}");
+}
+
 fn redis_forgets(rig: &Rig, leases: &[String]) {
     let mut redis = Resp::connect(&format!("127.0.0.1:{}", rig.redis.port())).expect("redis lets us in");
     for lease in leases {
