@@ -197,6 +197,8 @@ pub struct Found {
     pub batch: u64,
     /// Its open batch.
     pub open: Option<BatchId>,
+    /// Nothing was added to the open batch any more: else it may have been frozen further, and flushed, in what was lost.
+    pub whole: bool,
     /// Changes that are in no batch.
     pub dirty: u64,
 }
@@ -312,7 +314,8 @@ pub trait Journal: Entries {
     /// In a recovery: at most [`PAGE`] of the keys that are dirty, from the `from`-th on.
     fn dirty<'a>(&'a self, at: &'a At, from: u64) -> BoxFuture<'a, Result<Vec<Bytes>>>;
 
-    /// In a recovery: drops the dirty changes of these keys, or sets them aside if there is a cause.
+    /// In a recovery: drops the dirty changes of these keys, or sets them aside if there is a cause; those of keys that are in the
+    /// open batch stay, for they are newer.
     fn supersede<'a>(&'a self, at: &'a At, keys: &'a [Bytes], cause: Option<&'a str>) -> BoxFuture<'a, Result<()>>;
 
     /// In a recovery: a page of the open batch is dropped or dissolved. Says how many it still holds.

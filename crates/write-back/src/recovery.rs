@@ -8,7 +8,8 @@
 //! 4. On another (Redis restarted, failed over, was restored, is empty), the shard accepts and answers nothing until the end:
 //!    * `own` is the last batch that it knows. If the log does not reach back to `own + 1`, nothing that was restored can be
 //!      judged: all of it is set aside.
-//!    * The open batch: if the log has it, drop it; else, if its number was used by another since, its changes are dirty again;
+//!    * The open batch: if the log has it, drop it, and what was frozen into it in the part that was lost: dirty keys that the log
+//!      names in it; else, if its number was used by another since, its changes are dirty again;
 //!      else keep it.
 //!    * A dirty key that the log names in a batch after `own` is superseded: whole keys are flushed, so what SQL has is newer.
 //!    * Last: a new incarnation on this server. Clean entries and fill leases of earlier ones are nothing from here on.
@@ -28,10 +29,16 @@ use crate::stats::Counters;
 /// Why a restored change was set aside.
 const AMBIGUOUS: &str = "restored by a cache server that is older than the batch log reaches: sql may have something newer";
 
+/// After so many pages the flush lease is renewed.
+const RENEW: u32 = 16;
+
 /// What becomes of what a restored server holds.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
     open: Option<(BatchId, Release)>,
+    /// Of an open batch that SQL has and that was frozen further than is known here: all its keys. What is dirty of them, and not
+    /// frozen, is in SQL.
+    frozen_later: Vec<Bytes>,
     dirty: Fate,
 }
 
@@ -47,14 +54,13 @@ enum Fate {
 fn plan(found: &Found, opened: Opened) -> Plan {
     let own = found.batch;
     let reaches = opened.batch <= own || opened.log.first().is_some_and(|first| first.id.batch <= own + 1);
-    let open = found.open.and_then(|id| {
-        let logged = opened.log.iter().any(|logged| logged.id == id);
-        let how = if logged { Release::Drop } else { Release::Dissolve };
-        (logged || id.batch <= opened.batch).then_some((id, how))
-    });
+    let logged = opened.log.iter().find(|logged| found.open == Some(logged.id));
+    let how = if logged.is_some() { Release::Drop } else { Release::Dissolve };
+    let open = found.open.filter(|id| logged.is_some() || id.batch <= opened.batch).map(|id| (id, how));
+    let frozen_later = logged.filter(|_| !found.whole).map_or_else(Vec::new, |logged| logged.keys.clone());
     let later = opened.log.into_iter().filter(|logged| logged.id.batch > own);
     let dirty = if reaches { Fate::Superseded(later.flat_map(|logged| logged.keys).collect()) } else { Fate::Ambiguous };
-    Plan { open, dirty }
+    Plan { open, frozen_later, dirty }
 }
 
 impl<S: FencedStore> Engine<S> {
@@ -76,20 +82,27 @@ impl<S: FencedStore> Engine<S> {
             // It held nothing at the look: the log was not read.
             Installed::Recover(found) if log.is_none() && (found.dirty > 0 || found.open.is_some()) => Err(Error::fenced()),
             Installed::Recover(found) => {
-                self.recover(&at, &install, &found, opened).await?;
+                self.recover(shard, &at, &install, &found, opened).await?;
                 Ok(at)
             }
         }
     }
 
-    async fn recover(&self, at: &At, install: &Install, found: &Found, opened: Opened) -> Result<()> {
+    async fn recover(&self, shard: usize, at: &At, install: &Install, found: &Found, opened: Opened) -> Result<()> {
         let is_new = opened.batch == 0 && *found == Found::default();
         let plan = plan(found, opened);
+        for page in plan.frozen_later.chunks(PAGE) {
+            self.ask(self.journal.supersede(at, page, None)).await?;
+        }
         if let Some((batch, how)) = plan.open {
             while self.ask(self.journal.release(at, batch, how)).await? > 0 {}
         }
         let (mut from, mut superseded, mut quarantined) = (0, 0, 0);
-        loop {
+        for page in 1.. {
+            // It may take longer than the flush lease is held: nobody should begin anew meanwhile.
+            if page % RENEW == 0 && !self.lead(shard).await? {
+                return Err(Error::fenced());
+            }
             let keys = self.ask(self.journal.dirty(at, from)).await?;
             let (count, last) = (keys.len(), keys.len() < PAGE);
             let (drop, cause) = match &plan.dirty {
@@ -133,7 +146,7 @@ mod tests {
     }
 
     fn planned(batch: u64, open: Option<BatchId>, opened: Opened) -> Plan {
-        plan(&Found { batch, open, dirty: 1 }, opened)
+        plan(&Found { batch, open, whole: true, dirty: 1 }, opened)
     }
 
     fn superseded(keys: &str) -> Fate {
@@ -143,21 +156,37 @@ mod tests {
     #[test]
     fn a_server_that_lost_nothing_keeps_everything() {
         let open = Some(id(1, 3));
-        assert_eq!(planned(3, open, opened(2, &[(id(1, 2), "a")])), Plan { open: None, dirty: superseded("") });
-        assert_eq!(planned(2, None, opened(2, &[])), Plan { open: None, dirty: superseded("") }, "a log that was trimmed");
+        assert_eq!(
+            planned(3, open, opened(2, &[(id(1, 2), "a")])),
+            Plan { open: None, frozen_later: Vec::new(), dirty: superseded("") }
+        );
+        assert_eq!(
+            planned(2, None, opened(2, &[])),
+            Plan { open: None, frozen_later: Vec::new(), dirty: superseded("") },
+            "a log that was trimmed"
+        );
     }
 
     #[test]
     fn a_batch_that_is_in_the_log_is_dropped_and_one_whose_number_was_used_again_is_not() {
         let log = [(id(1, 2), "a"), (id(1, 3), "b")];
-        let dropped = Plan { open: Some((id(1, 3), Release::Drop)), dirty: superseded("") };
+        let dropped = Plan { open: Some((id(1, 3), Release::Drop)), frozen_later: Vec::new(), dirty: superseded("") };
         assert_eq!(planned(3, Some(id(1, 3)), opened(3, &log)), dropped);
-        let dissolved = Plan { open: Some((id(2, 3), Release::Dissolve)), dirty: superseded("") };
+        let dissolved = Plan { open: Some((id(2, 3), Release::Dissolve)), frozen_later: Vec::new(), dirty: superseded("") };
         assert_eq!(
             planned(3, Some(id(2, 3)), opened(3, &log)),
             dissolved,
             "invariant violated: a batch whose number was used again is dissolved"
         );
+    }
+
+    #[test]
+    fn a_batch_that_was_frozen_further_in_what_was_lost_takes_its_other_keys_along() {
+        let found = Found { batch: 3, open: Some(id(1, 3)), whole: false, dirty: 1 };
+        let later = plan(&found, opened(3, &[(id(1, 3), "a b")])).frozen_later;
+        assert_eq!(later, [b"a".to_vec(), b"b".to_vec()], "invariant violated: what sql has of a batch is not flushed again");
+        assert_eq!(plan(&Found { whole: true, ..found }, opened(3, &[(id(1, 3), "a b")])).frozen_later, Vec::<Bytes>::new());
+        assert_eq!(plan(&found, opened(2, &[(id(1, 2), "a b")])).frozen_later, Vec::<Bytes>::new(), "it is not in sql");
     }
 
     #[test]
@@ -176,6 +205,9 @@ mod tests {
         );
         assert_eq!(planned(1, None, opened(4, &[])).dirty, Fate::Ambiguous);
         let dissolved = planned(1, Some(id(1, 1)), opened(4, &[(id(1, 4), "a")]));
-        assert_eq!(dissolved, Plan { open: Some((id(1, 1), Release::Dissolve)), dirty: Fate::Ambiguous });
+        assert_eq!(
+            dissolved,
+            Plan { open: Some((id(1, 1), Release::Dissolve)), frozen_later: Vec::new(), dirty: Fate::Ambiguous }
+        );
     }
 }

@@ -73,7 +73,7 @@ impl Op {
                 Installed::Ready => word("READY"),
                 Installed::Recover(found) => {
                     let open = found.open.map_or(vec![b"-".into(), b"-".into()], |id| numbers(&[id.epoch, id.batch]));
-                    [word("RECOVER"), open, numbers(&[found.batch, found.dirty])].concat()
+                    [word("RECOVER"), open, numbers(&[found.batch, found.dirty, found.whole.into()])].concat()
                 }
             },
             Op::Claim { epoch, from, freeze } => match shard.claim(who, *epoch, *from, *freeze, now)? {

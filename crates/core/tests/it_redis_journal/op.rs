@@ -70,7 +70,7 @@ impl Op {
             Op::Claim { .. } | Op::Release { .. } => (&[0, 1, 2, 3], vec![]),
             Op::Acknowledge { acks, .. } => (&[0, 2, 3], acks.iter().map(|ack| &ack.key).collect()),
             Op::Park { keys, .. } => (&[0, 2, 3, 4, 5], keys.iter().collect()),
-            Op::Supersede { keys, .. } => (&[0, 1, 4, 5], keys.iter().collect()),
+            Op::Supersede { keys, .. } => (&[0, 1, 4, 5, 2], keys.iter().collect()),
             Op::Resume { .. } => (&[0], vec![]),
             Op::DeadLetters { .. } => (&[4, 5], vec![]),
         }

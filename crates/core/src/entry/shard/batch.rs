@@ -26,11 +26,14 @@ impl ShardState {
         // To what another flusher froze nothing is added: it may be of another schema.
         let open = Open { whole: open.whole || open.id.epoch != epoch, ..open };
         let Some(open) = self.freeze(open, freeze, now) else { return Ok(None) };
-        let items = self.order.range(from..).take(PAGE).filter_map(|(_, key)| {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let items = self.order.values().skip(from).take(PAGE).filter_map(|key| {
             let Dirty { version, schema, value, .. } = &self.frozen.get(key)?.change;
             Some(Item { key: key.clone(), version: *version, schema: *schema, value: value.clone() })
         });
-        Ok(Some(Claimed { id: open.id, items: items.collect(), whole: open.whole && from + PAGE as u64 >= open.count }))
+        // By what it still holds: some of it may have been acknowledged before a crash.
+        let whole = open.whole && from.saturating_add(PAGE) >= self.frozen.len();
+        Ok(Some(Claimed { id: open.id, items: items.collect(), whole }))
     }
 
     /// Adds one page of due changes to a batch that is not whole.
@@ -116,7 +119,7 @@ impl ShardState {
         for key in keys {
             let Some(frozen) = self.thaw(key) else { continue };
             self.settle(key, &frozen, None);
-            self.dead.insert(key.clone(), Dead { change: frozen.change, cause: cause.to_owned() });
+            self.bury(key, frozen.change, cause);
         }
         Ok(self.frozen.len() as u64)
     }
@@ -132,6 +135,14 @@ impl ShardState {
             Some(Held::Clean { .. }) => drop(self.entries.remove(key)),
             Some(Held::Dirty(_) | Held::Foreign(_)) | None => {}
         }
+    }
+
+    /// Sets a change aside. One letter stands for all of the key's that were: none of them is in SQL.
+    pub(super) fn bury(&mut self, key: &Bytes, mut change: Dirty, cause: &str) {
+        if let Some(before) = self.dead.get(key) {
+            change.first = change.first.min(before.change.first);
+        }
+        self.dead.insert(key.clone(), Dead { change, cause: cause.to_owned() });
     }
 
     /// The shard as it recovers on this server, for a flusher of this epoch.

@@ -1,6 +1,6 @@
 //! Taking a shard into a new epoch, and comparing what a restarted or restored server holds with what SQL knows.
 
-use super::{Dead, Meta, ShardState};
+use super::{Meta, Open, ShardState};
 use crate::cache::Bytes;
 use crate::entry::held::Held;
 use crate::error::Result;
@@ -21,8 +21,8 @@ impl ShardState {
             return Installed::Ready;
         }
         meta.recovering = Some(identity.clone());
-        let (batch, open) = (meta.batch, meta.open.map(|open| open.id));
-        Installed::Recover(Found { batch, open, dirty: self.dirty.len() as u64 })
+        let (batch, open, whole) = (meta.batch, meta.open.map(|open| open.id), meta.open.is_some_and(|open| open.whole));
+        Installed::Recover(Found { batch, open, whole, dirty: self.dirty.len() as u64 })
     }
 
     /// `Journal::dirty`
@@ -42,7 +42,8 @@ impl ShardState {
     pub fn supersede(&mut self, identity: &Identity, epoch: u64, keys: &[Bytes], cause: Option<&str>) -> Result<()> {
         self.recovering(identity, epoch)?;
         for key in keys {
-            if self.undirty(key).is_none() {
+            // What is frozen is another change.
+            if self.frozen.contains_key(key) || self.undirty(key).is_none() {
                 continue;
             }
             if let Some(Held::Dirty(change)) = self.entries.get(key).cloned() {
@@ -51,7 +52,7 @@ impl ShardState {
                     meta.dirty_bytes = meta.dirty_bytes.saturating_sub(change.value.len() as u64);
                 }
                 if let Some(cause) = cause {
-                    self.dead.insert(key.clone(), Dead { change, cause: cause.to_owned() });
+                    self.bury(key, change, cause);
                 }
             }
         }
@@ -63,8 +64,11 @@ impl ShardState {
     /// # Errors
     /// `Fenced`
     pub fn release(&mut self, identity: &Identity, epoch: u64, batch: BatchId, how: Release) -> Result<u64> {
-        if self.recovering(identity, epoch)?.open.map(|open| open.id) != Some(batch) {
-            return Ok(0);
+        let meta = self.recovering(identity, epoch)?;
+        match meta.open {
+            // From here on it lacks keys because they were released.
+            Some(open) if open.id == batch => meta.open = Some(Open { whole: true, ..open }),
+            _ => return Ok(0),
         }
         let page: Vec<Bytes> = self.order.values().take(PAGE).cloned().collect();
         for key in &page {

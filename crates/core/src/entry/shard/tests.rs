@@ -194,6 +194,59 @@ fn a_batch_is_frozen_page_by_page() {
 }
 
 #[test]
+fn a_batch_that_lost_some_of_its_changes_is_read_to_its_end() {
+    let mut shard = shard();
+    let names: Vec<String> = (0..PAGE * 2 + 50).map(|n| format!("{n:04}")).collect();
+    for name in &names {
+        put(&mut shard, name, "1", 0);
+    }
+    let mut page = claim(&mut shard, 1).expect("due");
+    for from in [PAGE, 2 * PAGE] {
+        page = shard.claim(&server("a"), 1, from as u64, ALL, 0).expect("led").expect("open");
+    }
+    assert!(page.whole);
+    // Its flusher dies while it acknowledges, and did not begin at the beginning.
+    let done: Vec<&str> = names[10..PAGE].iter().map(String::as_str).collect();
+    ack(&mut shard, 1, page.id, &done);
+    let (mut found, mut whole) = (Vec::new(), false);
+    for _ in 0..4 {
+        if !whole {
+            let page = shard.claim(&server("a"), 1, found.len() as u64, ALL, 0).expect("led").expect("open");
+            whole = page.whole;
+            found.extend(page.items.into_iter().map(|item| item.key));
+        }
+    }
+    let left: Vec<_> = names[..10].iter().chain(&names[PAGE..]).map(|name| key(name)).collect();
+    assert_eq!((found, whole), (left, true), "invariant violated: each change of a batch is claimed once");
+}
+
+#[test]
+fn what_was_frozen_in_what_was_lost_is_not_flushed_again() {
+    let mut shard = shard();
+    for n in 0..PAGE * 2 + 1 {
+        put(&mut shard, &format!("{n:04}"), "1", 0);
+    }
+    let batch = claim(&mut shard, 1).expect("due").id;
+    shard.claim(&server("a"), 1, PAGE as u64, ALL, 0).expect("led").expect("open");
+    let newer = put(&mut shard, "0000", "2", 0);
+    // Here the server's file ends: the last key was frozen, too, and all are in SQL.
+    let then = install("b", 2, batch.batch);
+    let Installed::Recover(found) = shard.install(&server("b"), &then) else { panic!("another server") };
+    assert_eq!((found.open, found.whole), (Some(batch), false));
+    let last = key(&format!("{:04}", PAGE * 2));
+    shard.supersede(&server("b"), 2, &[key("0000"), last], None).expect("recovering");
+    assert_eq!(shard.dirty.keys().collect::<Vec<_>>(), [&key("0000")], "invariant violated: sql never goes backwards");
+
+    // Cut short, and begun again: a key that was released must not be taken for one that was lost.
+    assert_eq!(shard.release(&server("b"), 2, batch, Release::Drop).expect("recovering"), PAGE as u64);
+    let Installed::Recover(found) = shard.install(&server("b"), &install("b", 3, batch.batch)) else { panic!("recovering") };
+    assert!(found.whole, "invariant violated: a newer change stays");
+    assert_eq!(shard.release(&server("b"), 3, batch, Release::Drop).expect("recovering"), 0);
+    let change = Dirty { version: newer, first: newer, value: b"2".to_vec(), ..Dirty::default() };
+    assert_eq!(shard.entries.get(&key("0000")), Some(&Held::Dirty(change)), "invariant violated: a newer change stays");
+}
+
+#[test]
 fn other_schemas_wait_for_a_process_that_knows_them() {
     let mut shard = shard();
     let newer = Accept { schema: 1, ..change("a", "1") };

@@ -94,7 +94,8 @@ impl RedisJournal {
                     (Value::Nil, _) | (_, Value::Nil) => None,
                     (epoch, batch) => Some(BatchId { epoch: reply::number(epoch)?, batch: reply::number(batch)? }),
                 };
-                Ok(Installed::Recover(Found { batch: reply::number(next()?)?, open, dirty: reply::number(next()?)? }))
+                let [batch, dirty, whole] = [next()?, next()?, next()?].map(reply::number);
+                Ok(Installed::Recover(Found { batch: batch?, open, whole: whole? == 1, dirty: dirty? }))
             }
             _ => Err(reply::strange()),
         }

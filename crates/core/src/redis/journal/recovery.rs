@@ -34,7 +34,7 @@ impl RedisJournal {
         let step = Step {
             script: &SUPERSEDE,
             shard: &at.shard,
-            parts: &["meta", "dirty", "dead", "letters"],
+            parts: &["meta", "dirty", "dead", "letters", "frozen"],
             keys: &keys,
             arguments: &|link, cmd| {
                 led(at, link, cmd);

@@ -18,6 +18,7 @@ end
 local stem = string.sub(KEYS[1], 1, -5) .. 'e:'
 -- The number is taken once something is due.
 local epoch, batch = meta[6] or ARGV[2], tonumber(meta[7]) or tonumber(meta[4] or 0) + 1
+local held = redis.call('ZCARD', KEYS[3])
 local count, whole, bytes = tonumber(meta[8] or 0), meta[9] == '1', tonumber(meta[10] or 0)
 
 if meta[6] and not whole and epoch ~= ARGV[2] then
@@ -70,7 +71,7 @@ if not whole then
   end
   whole = #picked < 200 or count + #picked >= max_keys or sum >= max_bytes
 
-  local start, before = count, bytes
+  local start, before = held, bytes
   local taken, fields, places = {}, {}, {}
   for n, change in ipairs(picked) do
     local member, frozen, value = change[1], change[2], change[3]
@@ -92,20 +93,22 @@ if not whole then
   end
   local left = redis.call('ZCARD', KEYS[2]) > 0 and math.max(0, tonumber(meta[5] or 0) - (bytes - before)) or 0
   redis.call('HSET', KEYS[1], 'dirty_bytes', left)
-  if redis.call('ZCARD', KEYS[3]) == 0 then
+  held = redis.call('ZCARD', KEYS[3])
+  if held == 0 then
     return {'NONE'}
   end
   redis.call('HSET', KEYS[1], 'batch', math.max(batch, tonumber(meta[4] or 0)), 'open_epoch', epoch, 'open_batch', batch,
     'open_count', count, 'open_whole', whole and 1 or 0, 'open_bytes', bytes)
   -- The page that was asked for is what was just frozen.
   if from == start then
-    return {'OPEN', epoch, batch, (whole and from + 200 >= count) and 1 or 0, items}
+    return {'OPEN', epoch, batch, (whole and from + 200 >= held) and 1 or 0, items}
   end
   items = {}
 end
 
-for _, member in ipairs(redis.call('ZRANGE', KEYS[3], from, '+inf', 'BYSCORE', 'LIMIT', 0, 200)) do
+-- By what it still holds: some of it may have been acknowledged before a crash.
+for _, member in ipairs(redis.call('ZRANGE', KEYS[3], from, from + 199)) do
   local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
   items[#items + 1] = {member, string.sub(frozen[1], 9, 28), frozen[2]}
 end
-return {'OPEN', epoch, batch, (whole and from + 200 >= count) and 1 or 0, items}
+return {'OPEN', epoch, batch, (whole and from + 200 >= held) and 1 or 0, items}

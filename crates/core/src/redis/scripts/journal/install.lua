@@ -4,7 +4,7 @@
 -- epoch and batch.
 -- Keeps: refused on another server than said, and unless the epoch is newer; on the server that it knows the shard goes on, its
 -- open batch as it is; on another it recovers. Runs when memory is full: a shard that nobody leads does not drain.
-local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'batch', 'open_epoch', 'open_batch')
+local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'batch', 'open_epoch', 'open_batch', 'open_whole')
 if ARGV[1] ~= ARGV[2] or tonumber(ARGV[3]) <= tonumber(meta[3] or 0) then
   return {'REFUSED'}
 end
@@ -14,4 +14,4 @@ if meta[1] == ARGV[1] and not meta[2] then
   return {'READY'}
 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'recovering', ARGV[1])
-return {'RECOVER', meta[5], meta[6], batch, redis.call('ZCARD', KEYS[2])}
+return {'RECOVER', meta[5], meta[6], batch, redis.call('ZCARD', KEYS[2]), meta[7] == '1' and 1 or 0}

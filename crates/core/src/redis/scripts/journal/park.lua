@@ -12,6 +12,20 @@ if meta[4] ~= ARGV[3] or meta[5] ~= ARGV[4] then
   return 0
 end
 
+-- The first version of all that were set aside under the key.
+local function earlier(letter, first)
+  if letter then
+    local before = string.sub(letter, 21, 36)
+    for at = 1, 13, 4 do
+      local x, y = struct.unpack('>I4', before, at), struct.unpack('>I4', first, at)
+      if x ~= y then
+        return x < y and before or first
+      end
+    end
+  end
+  return first
+end
+
 local cause = struct.pack('>I4', #ARGV[5]) .. ARGV[5]
 local bytes = tonumber(meta[6] or 0)
 for n = 6, #KEYS do
@@ -31,7 +45,8 @@ for n = 6, #KEYS do
       redis.call('DEL', key)
     end
     redis.call('ZADD', KEYS[4], 0, member)
-    redis.call('HSET', KEYS[5], member, string.sub(frozen[1], 9) .. cause .. frozen[2])
+    local first = earlier(redis.call('HGET', KEYS[5], member), string.sub(frozen[1], 29))
+    redis.call('HSET', KEYS[5], member, string.sub(frozen[1], 9, 28) .. first .. cause .. frozen[2])
   end
 end
 

@@ -47,6 +47,7 @@ local left = redis.call('ZCARD', KEYS[3])
 if left == 0 then
   redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes')
 else
-  redis.call('HSET', KEYS[1], 'open_bytes', bytes)
+  -- From here on it lacks keys because they were released.
+  redis.call('HSET', KEYS[1], 'open_bytes', bytes, 'open_whole', 1)
 end
 return left
