@@ -11,7 +11,7 @@ use crate::cache::Bytes;
 use crate::change::Change;
 use crate::codec::{self, Row};
 use crate::entry::{Opened, Seal};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expiry;
 
 /// Makes and reads a namespace's value entries.
@@ -48,13 +48,20 @@ impl<R: Row> Values<R> {
         Ok((self.seal.seal(key, Some(&payload))?, expiry::jittered(self.time_to_live, random)))
     }
 
-    /// The value entry of a change: of a row, or of there being none under a key.
+    /// The value entry of a change: of a row, or of there being none under a key. Every row is checked: what could not be read
+    /// again could not be brought to SQL. `is_there` says whether a row has the key that the entry is for.
     ///
     /// # Errors
-    /// As [`entry`](Values::entry).
-    pub fn change<K: Serialize>(&self, at: &[u8], change: &Change<K, R>) -> Result<Bytes> {
+    /// `Invalid` if the row does not serialise, does not survive it with its key, or is too long.
+    pub fn change<K: Serialize>(&self, at: &[u8], change: &Change<K, R>, is_there: impl Fn(&R) -> bool) -> Result<Bytes> {
         match change {
-            Change::Put(row) => self.entry(at, Some(row), 0).map(|(entry, _)| entry),
+            Change::Put(row) => {
+                let (payload, read) = codec::check_round_trip(row)?;
+                if !is_there(&read) {
+                    return Err(Error::invalid("the row's key does not survive serialising: check its serde attributes"));
+                }
+                self.seal.seal(at, Some(&payload))
+            }
             Change::Delete(key) => self.seal.seal_absent(at, &codec::encode(key)?),
         }
     }

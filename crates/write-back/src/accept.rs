@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use writeway_core::error::{Error, Kind, Outcome, Result};
-use writeway_core::journal::{Accept, Accepted, Bound, Bounds, PAGE, Version};
+use writeway_core::journal::{Accept, Accepted, Bound, PAGE, Version};
 use writeway_core::retry::backoff;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::until;
 
 use crate::engine::Engine;
+use crate::pages::pages;
 use crate::settings::Overflow;
 use crate::stats::Counters;
 use crate::ticket::Part;
@@ -29,7 +30,9 @@ impl<S: FencedStore> Engine<S> {
     /// With [`Outcome::Unknown`] if a page before had been accepted.
     pub(crate) async fn accept(&self, shard: usize, changes: &[Accept], deadline: Duration) -> Result<Vec<Part>> {
         let mut parts: Vec<Part> = Vec::new();
-        for page in pages(changes, self.bounds) {
+        // Some of a write must fit where all of it would never.
+        let most = usize::try_from(self.bounds.keys).unwrap_or(PAGE);
+        for page in pages(changes, most, self.bounds.bytes, |change| change.value.len()) {
             match self.accept_page(shard, page, deadline).await {
                 Ok((inc, versions)) => {
                     let keys = page.iter().map(|change| change.key.clone());
@@ -93,47 +96,10 @@ impl<S: FencedStore> Engine<S> {
     }
 }
 
-/// What one script takes. Some of it must fit where all of it would never: no page is larger than the shard's bounds, unless it
-/// is one row.
-fn pages(changes: &[Accept], bounds: Bounds) -> impl Iterator<Item = &[Accept]> {
-    let most = usize::try_from(bounds.keys).map_or(PAGE, |keys| keys.clamp(1, PAGE));
-    let mut rest = changes;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = |change: &&Accept| {
-            bytes += change.value.len() as u64;
-            bytes <= bounds.bytes
-        };
-        let count = rest.iter().take(most).take_while(fits).count().max(1);
-        let (page, left) = rest.split_at_checked(count)?;
-        rest = left;
-        Some(page)
-    })
-}
-
 fn full(bound: Bound) -> Error {
     Error::overloaded(match bound {
         Bound::Keys => "too many rows are on their way to sql: max_dirty",
         Bound::Bytes => "too many bytes are on their way to sql: max_dirty_bytes",
         Bound::Age => "a change has waited too long for sql: max_age",
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_is_never_larger_than_what_a_shard_may_hold() {
-        let change = |bytes: usize| Accept { key: Vec::new(), schema: 0, value: vec![0; bytes] };
-        let lengths = |sizes: &[usize], keys, bytes| {
-            let changes: Vec<Accept> = sizes.iter().map(|&bytes| change(bytes)).collect();
-            let bounds = Bounds { keys, bytes, age: Duration::ZERO };
-            pages(&changes, bounds).map(<[_]>::len).collect::<Vec<_>>()
-        };
-        assert_eq!(lengths(&[1; 450], 1_000, 1_000), [PAGE, PAGE, 50]);
-        assert_eq!(lengths(&[1; 7], 3, 1_000), [3, 3, 1]);
-        assert_eq!(lengths(&[4, 4, 4, 20, 1], 9, 10), [2, 1, 1, 1], "a row that never fits is refused alone");
-        assert!(lengths(&[], 9, 10).is_empty());
-    }
 }

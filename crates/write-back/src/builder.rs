@@ -55,7 +55,7 @@ impl<S> WriteBackBuilder<S> {
         max_batch = |settings, n: usize| settings.max_batch = n;
 
         /// How many bytes of encoded rows one flush may hold, give or take a row, and how many of a shard are flushed without
-        /// waiting for the delay. Defaults to 4 MiB; 1 byte to 256 MiB.
+        /// waiting for the delay. Defaults to 4 MiB; 1 byte to 16 MiB.
         max_batch_bytes = |settings, n: usize| settings.max_batch_bytes = n;
 
         /// How many rows may be on their way to SQL; each shard has its part, rounded up. Defaults to 50,000; 1 to 10,000,000.

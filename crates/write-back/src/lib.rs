@@ -36,6 +36,7 @@ mod engine;
 mod flush;
 mod flush_lease;
 mod handle;
+mod pages;
 mod recovery;
 mod settings;
 mod stats;

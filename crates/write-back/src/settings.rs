@@ -61,7 +61,7 @@ impl Settings {
         bound("shards", self.shards, 1..=1_024)?;
         bound("max_delay", self.max_delay, Duration::from_millis(1)..=hour)?;
         bound("max_batch", self.max_batch, 1..=10_000)?;
-        bound("max_batch_bytes", self.max_batch_bytes, 1..=256 << 20)?;
+        bound("max_batch_bytes", self.max_batch_bytes, 1..=16 << 20)?;
         bound("max_dirty", self.max_dirty, 1..=10_000_000)?;
         bound("max_dirty_bytes", self.max_dirty_bytes, 1..=64 << 30)?;
         bound("max_age", self.max_age, second..=hour * 24 * 366)?;

@@ -69,7 +69,8 @@ where
         let mut shards = BTreeMap::<usize, Vec<Accept>>::new();
         for (key, change) in changes.coalesce(|row| reads.store.key(row)) {
             let (shard, at) = reads.keys.place(&key).map_err(told)?;
-            let value = reads.values.change(&at, &change).map_err(told)?;
+            let is_there = |row: &S::Row| reads.keys.encode(&reads.store.key(row)).is_ok_and(|its| its == at);
+            let value = reads.values.change(&at, &change, is_there).map_err(told)?;
             shards.entry(shard).or_default().push(Accept { key: at, schema, value });
         }
         let (deadline, mut parts) = (engine.deadline(), Vec::new());

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use super::plan;
 use crate::engine::Engine;
+use crate::pages::pages;
 use crate::stats::Counters;
 
 /// Why a change was set aside.
@@ -99,7 +100,8 @@ where
             };
             acks.push(Ack { key, clean });
         }
-        for page in acks.chunks(PAGE) {
+        let size = |ack: &Ack| ack.clean.as_ref().map_or(0, |(entry, _)| entry.len());
+        for page in pages(&acks, PAGE, u64::MAX, size) {
             self.ask(self.journal.acknowledge(at, id, page)).await?;
         }
         if !moved.is_empty() {
