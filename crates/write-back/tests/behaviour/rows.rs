@@ -41,8 +41,9 @@ async fn every_row_that_could_not_be_flushed_is_refused() {
 
     let keyless = MemoryStore::new(|row: &Keyless| row.id);
     let handle = builder(keyless).namespace("keyless").build(MemoryJournal::new()).await.expect("build");
-    let refused = handle.put(Keyless { id: 7, text: "of row 0".into() }).await.expect_err("it would be flushed as row 0");
-    assert_eq!(refused.kind(), Kind::Invalid, "invariant violated: a change is of the key that it was accepted for");
+    let put = handle.put(Keyless { id: 7, text: "it would be flushed as row 0".into() }).await;
+    let refused = put.expect_err("invariant violated: a change is of the key that it was accepted for");
+    assert_eq!(refused.kind(), Kind::Invalid, "{refused}");
 }
 
 #[tokio::test]
