@@ -132,7 +132,7 @@ impl<S: Store> Reads<S> {
                 "an accepted change of another schema, or damaged, lies there: only a newer put or delete replaces it",
             )
         };
-        self.values.row(at, entry).ok_or_else(unreadable)
+        self.values.accepted_row(at, entry).ok_or_else(unreadable)
     }
 
     pub(crate) fn open(&self, at: &[u8], entry: &[u8]) -> Option<Option<S::Row>> {

@@ -69,7 +69,7 @@ impl<R: Row> Values<R> {
     /// The change of which a value entry was made, or `None` if it is damaged or of another schema or type.
     #[must_use]
     pub fn read_change<K: DeserializeOwned>(&self, at: &[u8], entry: &[u8]) -> Option<Change<K, R>> {
-        match self.seal.open(at, entry)? {
+        match self.seal.open_accepted(at, entry)? {
             Opened::Absent(key) => codec::decode(key).map(Change::Delete),
             Opened::Row(payload) => codec::decode(payload).map(Change::Put),
         }
@@ -79,6 +79,15 @@ impl<R: Row> Values<R> {
     #[must_use]
     pub fn row(&self, key: &[u8], entry: &[u8]) -> Option<Option<R>> {
         match self.seal.open(key, entry)? {
+            Opened::Absent(_) => Some(None),
+            Opened::Row(payload) => codec::decode(payload).map(Some),
+        }
+    }
+
+    /// The same of an accepted change, however long.
+    #[must_use]
+    pub fn accepted_row(&self, key: &[u8], entry: &[u8]) -> Option<Option<R>> {
+        match self.seal.open_accepted(key, entry)? {
             Opened::Absent(_) => Some(None),
             Opened::Row(payload) => codec::decode(payload).map(Some),
         }

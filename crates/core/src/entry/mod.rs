@@ -100,12 +100,19 @@ impl Seal {
         Ok(out)
     }
 
-    /// What a value says, or `None` if it is damaged or was stored for something else.
+    /// What a value says, or `None` if it is damaged, was stored for something else, or is longer than `max_value_bytes`.
     #[must_use]
     pub fn open<'a>(&self, key: &[u8], entry: &'a [u8]) -> Option<Opened<'a>> {
+        let is_short = entry.len() <= VALUE_HEADER.saturating_add(self.max_value_bytes);
+        is_short.then(|| self.open_accepted(key, entry)).flatten()
+    }
+
+    /// The same of an accepted change, however long: a process that allows more accepted it.
+    #[must_use]
+    pub fn open_accepted<'a>(&self, key: &[u8], entry: &'a [u8]) -> Option<Opened<'a>> {
         let (header, payload) = entry.split_at_checked(VALUE_HEADER)?;
         let (&[magic, kind, format, flags], hash) = header.split_first_chunk::<4>()?;
-        let known = [magic, kind, format] == [MAGIC, VALUE, FORMAT] && flags <= ABSENT && payload.len() <= self.max_value_bytes;
+        let known = [magic, kind, format] == [MAGIC, VALUE, FORMAT] && flags <= ABSENT;
         if !known || hash != self.hash(key, flags, payload).to_be_bytes() {
             return None;
         }
@@ -149,6 +156,12 @@ mod tests {
         assert_eq!(Seal::new::<String>(4, 64).open(b"users:7", &entry), None, "another schema");
         assert_eq!(Seal::new::<u8>(3, 64).open(b"users:7", &entry), None, "another type");
         assert_eq!(Seal::new::<String>(3, 1).open(b"users:7", &entry), None, "oversized");
+        let accepted = Seal::new::<String>(3, 1);
+        assert_eq!(
+            accepted.open_accepted(b"users:7", &entry),
+            Some(Opened::Row(b"{}")),
+            "what was accepted is read at any length"
+        );
         let absent = seal().seal(b"users:7", None).expect("empty");
         assert_eq!(seal().open(b"users:7", &absent), Some(Opened::Absent(b"")));
     }
