@@ -76,7 +76,7 @@ impl<S: FencedStore> WriteBack<S> {
         let deadline = engine.runtime().now() + engine.settings.patience();
         for shard in 0..engine.shards.len() {
             // What others have accepted is not due for that.
-            let open = engine.wait_for(shard, deadline, Push::Open, |status| status.installed).await;
+            let open = engine.wait_for(shard, deadline, Push::Open, |status, _| status.installed).await;
             open.map_err(|e| engine.told(e, "build"))?;
         }
         Ok(())
@@ -146,12 +146,12 @@ impl<S: FencedStore> WriteBack<S> {
         let started = engine.runtime().now();
         let deadline = started + engine.settings.patience();
         for shard in 0..engine.shards.len() {
-            // The journal counts whole milliseconds.
-            let done = |waited: Duration| waited + Duration::from_millis(2) < engine.runtime().now().saturating_sub(started);
-            engine
-                .wait_for(shard, deadline, Push::Flush, |status| status.installed && status.oldest.is_none_or(done))
-                .await
-                .map_err(|e| engine.told(e, "flush"))?;
+            let newer = |status: &Status, asked: Duration| {
+                // The journal counts whole milliseconds.
+                let done = |waited: Duration| waited + Duration::from_millis(2) < asked.saturating_sub(started);
+                status.installed && status.oldest.is_none_or(done)
+            };
+            engine.wait_for(shard, deadline, Push::Flush, newer).await.map_err(|e| engine.told(e, "flush"))?;
         }
         Ok(())
     }
@@ -184,7 +184,7 @@ impl<S: FencedStore> WriteBack<S> {
         engine.gate.close(engine.runtime(), deadline).await;
         for shard in 0..engine.shards.len() {
             // What is left is counted below.
-            let empty = |status: &Status| status.installed && status.dirty + status.open == 0;
+            let empty = |status: &Status, _| status.installed && status.dirty + status.open == 0;
             let _ = engine.wait_for(shard, deadline, Push::Flush, empty).await;
         }
         engine.end();
@@ -206,8 +206,12 @@ enum Push {
 }
 
 impl<S: FencedStore> Engine<S> {
-    /// Pushes the flusher and looks at the shard, again and again.
-    async fn wait_for(&self, shard: usize, deadline: Duration, push: Push, fits: impl Fn(&Status) -> bool) -> Result<()> {
+    /// Pushes the flusher and looks at the shard, again and again. `fits` is told when the journal was asked: the answer is of
+    /// then or later, and may have been long on its way.
+    async fn wait_for<F>(&self, shard: usize, deadline: Duration, push: Push, fits: F) -> Result<()>
+    where
+        F: Fn(&Status, Duration) -> bool,
+    {
         let mut flushed = self.flushed.subscribe();
         let push = |shard: usize| match push {
             Push::Open => self.wake(),
@@ -215,8 +219,9 @@ impl<S: FencedStore> Engine<S> {
         };
         (0..self.shards.len()).for_each(push);
         loop {
+            let asked = self.runtime().now();
             match self.status(shard).await {
-                Ok(status) if fits(&status) => return Ok(()),
+                Ok(status) if fits(&status, asked) => return Ok(()),
                 Ok(_) => {}
                 Err(e) if e.is_retryable() => {}
                 Err(e) => return Err(e),

@@ -1,6 +1,8 @@
 //! What a user sees of one handle, with the in-process forms of both servers.
 
 mod doubles;
+mod scripted;
+mod slow;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
