@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use writeway_back::error::{Error, Kind};
+use writeway_back::change::{Change, Changes};
+use writeway_back::error::{Error, Kind, Outcome};
 use writeway_back::{MemoryJournal, WriteBackBuilder};
+use writeway_core::journal::PAGE;
 use writeway_core::runtime::Runtime as _;
 use writeway_testkit::double::{Act, Script, TestRuntime};
 
 use crate::doubles::Troubled;
 use crate::scripted::ScriptedJournal;
-use crate::{builder, row};
+use crate::{Row, builder, row};
 
 fn scripted(runtime: &TestRuntime) -> (ScriptedJournal, Script) {
     let (journal, script) = (MemoryJournal::with(100, Arc::new(runtime.clone())), Script::new());
@@ -41,4 +43,22 @@ async fn a_flush_does_not_take_a_slow_answer_for_a_newer_change() {
     let (flushed, ()) = tokio::join!(rows.flush(), slowly);
     let e = flushed.expect_err("invariant violated: a flush that ends well has everything in sql");
     assert_eq!(e.kind(), Kind::Unavailable, "{e}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_of_which_a_part_was_accepted_is_in_doubt_also_while_fenced() {
+    let runtime = TestRuntime::new();
+    let (journal, script) = scripted(&runtime);
+    let rows = quick(stuck(), &runtime).shards(1).build(journal).await.expect("build");
+    script.on("accept", Act::HoldAfter);
+    let fenced = async {
+        script.called("accept", 1).await;
+        script.on("accept", Act::Fail(Error::fenced));
+    };
+    let more_than_a_page: Changes<i64, Row> = (0..).take(PAGE + 1).map(|n| Change::Put(row(n, "x"))).collect();
+    let (written, ()) = tokio::join!(rows.write(more_than_a_page), fenced);
+    let e = written.expect_err("the second page is not accepted");
+    assert_eq!((e.kind(), e.outcome()), (Kind::Unavailable, Outcome::Unknown), "invariant violated: a part is accepted: {e}");
+    assert!(!e.is_retryable());
+    assert_eq!(rows.get(&0).await.expect("get"), Some(row(0, "x")), "of the first page");
 }
