@@ -177,16 +177,23 @@ impl<S: FencedStore> WriteBack<S> {
     ///
     /// # Errors
     /// `Unavailable` if Redis did not say what is left.
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, the handle stays closed, and its flusher goes on until it is told to end: by this call if it came
+    /// so far, by another, or when the last clone is dropped.
     pub async fn shutdown(&self, within: Duration) -> Result<Drained> {
         let engine = &self.engine;
         let before = engine.counters.read().flushed;
-        let deadline = engine.runtime().now() + within;
+        let deadline = engine.runtime().now().saturating_add(within);
         engine.gate.close(engine.runtime(), deadline).await;
-        for shard in 0..engine.shards.len() {
-            // What is left is counted below.
-            let empty = |status: &Status, _| status.installed && status.dirty + status.open == 0;
-            let _ = engine.wait_for(shard, deadline, Push::Flush, empty).await;
-        }
+        let drained = async {
+            for shard in 0..engine.shards.len() {
+                // What is left is counted below.
+                let empty = |status: &Status, _| status.installed && status.dirty + status.open == 0;
+                let _ = engine.wait_for(shard, deadline, Push::Flush, empty).await;
+            }
+        };
+        until(engine.runtime(), deadline, drained).await;
         engine.end();
         // Nobody may be listening any more.
         let _ = self.life.stop.send(true);

@@ -62,3 +62,27 @@ async fn a_write_of_which_a_part_was_accepted_is_in_doubt_also_while_fenced() {
     assert!(!e.is_retryable());
     assert_eq!(rows.get(&0).await.expect("get"), Some(row(0, "x")), "of the first page");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_does_not_ask_a_silent_journal_shard_by_shard() {
+    let runtime = TestRuntime::new();
+    let (journal, script) = scripted(&runtime);
+    let call_timeout = Duration::from_secs(1);
+    let rows = quick(stuck(), &runtime).shards(16).call_timeout(call_timeout).build(journal).await.expect("build");
+    script.on("status", Act::Stall);
+    let before = runtime.now();
+    let e = rows.shutdown(Duration::from_millis(100)).await.expect_err("nobody says what is left");
+    assert_eq!(e.kind(), Kind::Unavailable, "{e}");
+    let took = runtime.now() - before;
+    assert!(took < call_timeout * 3, "one call of the flusher, one for what is left: {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_may_take_for_ever() {
+    let runtime = TestRuntime::new();
+    let (journal, _) = scripted(&runtime);
+    let rows = quick(Troubled::new(|_| Ok(())), &runtime).build(journal).await.expect("build");
+    let _ = rows.put(row(1, "a")).await.expect("put");
+    let drained = rows.shutdown(Duration::MAX).await.expect("shutdown");
+    assert_eq!((drained.flushed, drained.left), (1, 0));
+}
