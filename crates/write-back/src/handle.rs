@@ -87,7 +87,11 @@ impl<S: FencedStore> WriteBack<S> {
     /// # Errors
     /// `Unavailable` if Redis did not answer in time, or while its contents are compared with SQL: SQL may be behind, and is not
     /// asked instead. `Unavailable` or `Overloaded` if a miss could not be loaded from SQL in time. `Rejected` if an accepted
-    /// change lies there that cannot be read: of another schema version, or damaged. `Closed` after [`shutdown`](Self::shutdown).
+    /// change lies there that cannot be read: of another schema version, or damaged. `Rejected` or `Invalid` also if SQL refused
+    /// the statement or the key cannot be encoded. `Closed` after [`shutdown`](Self::shutdown).
+    ///
+    /// # Cancel safety
+    /// Changes nothing; a load that was begun goes on for others.
     pub async fn get(&self, key: &S::Key) -> Result<Option<S::Row>> {
         self.engine.gate.check()?;
         self.engine.reads.get(key).await.map_err(|e| self.engine.told(e, "get"))
@@ -97,6 +101,9 @@ impl<S: FencedStore> WriteBack<S> {
     ///
     /// # Errors
     /// As [`get`](Self::get), for all keys or none.
+    ///
+    /// # Cancel safety
+    /// As [`get`](Self::get).
     pub async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Option<S::Row>>> {
         self.engine.gate.check()?;
         self.engine.reads.get_many(keys).await.map_err(|e| self.engine.told(e, "get_many"))
@@ -106,7 +113,12 @@ impl<S: FencedStore> WriteBack<S> {
     /// changes stay; SQL is not touched.
     ///
     /// # Errors
-    /// `Unavailable` if the cache did not confirm: the old values may still be there.
+    /// `Unavailable` if the cache did not confirm: the old values may still be there. `Rejected` if a key belongs to another
+    /// strategy or a newer release, `Invalid` if it holds another kind of data or cannot be encoded; the values of the other keys
+    /// may be gone. `Closed` after [`shutdown`](Self::shutdown).
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, any of the values may still be there.
     pub async fn invalidate(&self, keys: &[S::Key]) -> Result<()> {
         self.engine.gate.check()?;
         self.engine.reads.invalidate(keys).await.map_err(|e| self.engine.told(e, "invalidate"))
@@ -116,7 +128,11 @@ impl<S: FencedStore> WriteBack<S> {
     /// keys it went through.
     ///
     /// # Errors
-    /// `Unavailable` if the cache did not confirm: repeat it.
+    /// `Unavailable` if the cache did not confirm: repeat it. `Rejected`, `Invalid` and `Closed` as
+    /// [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    /// As [`invalidate`](Self::invalidate).
     pub async fn invalidate_all(&self) -> Result<u64> {
         self.engine.gate.check()?;
         self.engine.reads.invalidate_all().await.map_err(|e| self.engine.told(e, "invalidate_all"))
@@ -127,6 +143,9 @@ impl<S: FencedStore> WriteBack<S> {
     ///
     /// # Errors
     /// As there; `Invalid` for a receipt of another namespace.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
     pub async fn durable(&self, receipt: &Receipt) -> Result<()> {
         self.engine.durable(receipt).await
     }
@@ -136,7 +155,7 @@ impl<S: FencedStore> WriteBack<S> {
     /// [`Ticket`](crate::Ticket) tells.
     ///
     /// # Errors
-    /// `Unavailable` if it is not there by then.
+    /// `Unavailable` if it is not there by then. `Closed` after [`shutdown`](Self::shutdown).
     ///
     /// # Cancel safety
     /// Changes nothing.
@@ -160,6 +179,9 @@ impl<S: FencedStore> WriteBack<S> {
     ///
     /// # Errors
     /// `Unavailable` if Redis did not answer.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
     pub async fn stats(&self) -> Result<Stats> {
         let mut stats = self.engine.counters.read();
         for shard in 0..self.engine.shards.len() {
