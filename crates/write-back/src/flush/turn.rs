@@ -32,6 +32,8 @@ pub(super) struct Desk {
     /// Not before, whoever wakes it.
     earliest: Duration,
     failures: u32,
+    /// Which of all turns was the shard's last, by their ends.
+    pub(super) ended: u64,
 }
 
 impl Desk {
