@@ -185,7 +185,7 @@ impl<S: Store> Namespace<S> {
     /// they go on by themselves.
     pub async fn shutdown(&self, within: Duration) -> usize {
         let runtime = &*self.reads.runtime;
-        self.gate.close(runtime, runtime.now() + within).await
+        self.gate.close(runtime, runtime.now().saturating_add(within)).await
     }
 
     pub(crate) fn deadline(&self) -> Duration {

@@ -107,9 +107,13 @@ impl<S: FencedStore> WriteBackBuilder<S> {
     /// until every shard is open: after a restart of Redis, until its contents are compared with SQL.
     ///
     /// # Errors
-    /// `Invalid`: an option is out of its bounds, a shard's part of `max_dirty_bytes` is too small for one row, another mode is recorded for the namespace, the journal may lose changes that
-    /// it should keep, or SQL lacks the tables or the server-side time-outs; the message says what to change. `Unavailable`: a
-    /// server did not answer within the `call_timeout`, or a shard could not be opened in the time of some flushes.
+    /// `Invalid`: an option is out of its bounds, a shard's part of `max_dirty_bytes` is too small for one row, another mode is
+    /// recorded for the namespace, the journal may lose changes that it should keep, or SQL lacks the tables or the server-side
+    /// time-outs; the message says what to change. `Unavailable`: a server did not answer within the `call_timeout`, or a shard
+    /// could not be opened in the time of some flushes.
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, there is no handle; what was recorded for the namespace by then stays, and can be built upon again.
     pub async fn build(self, journal: impl Into<Arc<dyn Journal>>) -> Result<WriteBack<S>>
     where
         S::Key: Serialize + DeserializeOwned,

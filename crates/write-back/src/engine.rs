@@ -122,12 +122,12 @@ impl<S: FencedStore> Engine<S> {
         self.urgent[shard].swap(false, SeqCst)
     }
 
-    /// For the caller: a shard that must be opened first will be, in a moment.
+    /// For the caller: a shard that must be opened first will be, in a moment. What was accepted before it came to that stays so.
     pub(crate) fn told(&self, e: Error, attempt: &'static str) -> Error {
         if e.kind() != Kind::Fenced {
             return e.during(attempt, &self.name);
         }
         self.wake();
-        Error::unavailable("the journal is being compared with sql").during(attempt, &self.name)
+        Error::unavailable("the journal is being compared with sql").with_outcome(e.outcome()).during(attempt, &self.name)
     }
 }

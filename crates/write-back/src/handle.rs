@@ -76,7 +76,7 @@ impl<S: FencedStore> WriteBack<S> {
         let deadline = engine.runtime().now() + engine.settings.patience();
         for shard in 0..engine.shards.len() {
             // What others have accepted is not due for that.
-            let open = engine.wait_for(shard, deadline, Push::Open, |status| status.installed).await;
+            let open = engine.wait_for(shard, deadline, Push::Open, |status, _| status.installed).await;
             open.map_err(|e| engine.told(e, "build"))?;
         }
         Ok(())
@@ -87,7 +87,11 @@ impl<S: FencedStore> WriteBack<S> {
     /// # Errors
     /// `Unavailable` if Redis did not answer in time, or while its contents are compared with SQL: SQL may be behind, and is not
     /// asked instead. `Unavailable` or `Overloaded` if a miss could not be loaded from SQL in time. `Rejected` if an accepted
-    /// change lies there that cannot be read: of another schema version, or damaged. `Closed` after [`shutdown`](Self::shutdown).
+    /// change lies there that cannot be read: of another schema version, or damaged. `Rejected` or `Invalid` also if SQL refused
+    /// the statement or the key cannot be encoded. `Closed` after [`shutdown`](Self::shutdown).
+    ///
+    /// # Cancel safety
+    /// Changes nothing; a load that was begun goes on for others.
     pub async fn get(&self, key: &S::Key) -> Result<Option<S::Row>> {
         self.engine.gate.check()?;
         self.engine.reads.get(key).await.map_err(|e| self.engine.told(e, "get"))
@@ -97,6 +101,9 @@ impl<S: FencedStore> WriteBack<S> {
     ///
     /// # Errors
     /// As [`get`](Self::get), for all keys or none.
+    ///
+    /// # Cancel safety
+    /// As [`get`](Self::get).
     pub async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Option<S::Row>>> {
         self.engine.gate.check()?;
         self.engine.reads.get_many(keys).await.map_err(|e| self.engine.told(e, "get_many"))
@@ -106,7 +113,12 @@ impl<S: FencedStore> WriteBack<S> {
     /// changes stay; SQL is not touched.
     ///
     /// # Errors
-    /// `Unavailable` if the cache did not confirm: the old values may still be there.
+    /// `Unavailable` if the cache did not confirm: the old values may still be there. `Rejected` if a key belongs to another
+    /// strategy or a newer release, `Invalid` if it holds another kind of data or cannot be encoded; the values of the other keys
+    /// may be gone. `Closed` after [`shutdown`](Self::shutdown).
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, any of the values may still be there.
     pub async fn invalidate(&self, keys: &[S::Key]) -> Result<()> {
         self.engine.gate.check()?;
         self.engine.reads.invalidate(keys).await.map_err(|e| self.engine.told(e, "invalidate"))
@@ -116,7 +128,11 @@ impl<S: FencedStore> WriteBack<S> {
     /// keys it went through.
     ///
     /// # Errors
-    /// `Unavailable` if the cache did not confirm: repeat it.
+    /// `Unavailable` if the cache did not confirm: repeat it. `Rejected`, `Invalid` and `Closed` as
+    /// [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    /// As [`invalidate`](Self::invalidate).
     pub async fn invalidate_all(&self) -> Result<u64> {
         self.engine.gate.check()?;
         self.engine.reads.invalidate_all().await.map_err(|e| self.engine.told(e, "invalidate_all"))
@@ -127,6 +143,9 @@ impl<S: FencedStore> WriteBack<S> {
     ///
     /// # Errors
     /// As there; `Invalid` for a receipt of another namespace.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
     pub async fn durable(&self, receipt: &Receipt) -> Result<()> {
         self.engine.durable(receipt).await
     }
@@ -136,7 +155,7 @@ impl<S: FencedStore> WriteBack<S> {
     /// [`Ticket`](crate::Ticket) tells.
     ///
     /// # Errors
-    /// `Unavailable` if it is not there by then.
+    /// `Unavailable` if it is not there by then. `Closed` after [`shutdown`](Self::shutdown).
     ///
     /// # Cancel safety
     /// Changes nothing.
@@ -146,12 +165,12 @@ impl<S: FencedStore> WriteBack<S> {
         let started = engine.runtime().now();
         let deadline = started + engine.settings.patience();
         for shard in 0..engine.shards.len() {
-            // The journal counts whole milliseconds.
-            let done = |waited: Duration| waited + Duration::from_millis(2) < engine.runtime().now().saturating_sub(started);
-            engine
-                .wait_for(shard, deadline, Push::Flush, |status| status.installed && status.oldest.is_none_or(done))
-                .await
-                .map_err(|e| engine.told(e, "flush"))?;
+            let newer = |status: &Status, asked: Duration| {
+                // The journal counts whole milliseconds.
+                let done = |waited: Duration| waited + Duration::from_millis(2) < asked.saturating_sub(started);
+                status.installed && status.oldest.is_none_or(done)
+            };
+            engine.wait_for(shard, deadline, Push::Flush, newer).await.map_err(|e| engine.told(e, "flush"))?;
         }
         Ok(())
     }
@@ -160,6 +179,9 @@ impl<S: FencedStore> WriteBack<S> {
     ///
     /// # Errors
     /// `Unavailable` if Redis did not answer.
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
     pub async fn stats(&self) -> Result<Stats> {
         let mut stats = self.engine.counters.read();
         for shard in 0..self.engine.shards.len() {
@@ -177,16 +199,23 @@ impl<S: FencedStore> WriteBack<S> {
     ///
     /// # Errors
     /// `Unavailable` if Redis did not say what is left.
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, the handle stays closed, and its flusher goes on until it is told to end: by this call if it came
+    /// so far, by another, or when the last clone is dropped.
     pub async fn shutdown(&self, within: Duration) -> Result<Drained> {
         let engine = &self.engine;
         let before = engine.counters.read().flushed;
-        let deadline = engine.runtime().now() + within;
+        let deadline = engine.runtime().now().saturating_add(within);
         engine.gate.close(engine.runtime(), deadline).await;
-        for shard in 0..engine.shards.len() {
-            // What is left is counted below.
-            let empty = |status: &Status| status.installed && status.dirty + status.open == 0;
-            let _ = engine.wait_for(shard, deadline, Push::Flush, empty).await;
-        }
+        let drained = async {
+            for shard in 0..engine.shards.len() {
+                // What is left is counted below.
+                let empty = |status: &Status, _| status.installed && status.dirty + status.open == 0;
+                let _ = engine.wait_for(shard, deadline, Push::Flush, empty).await;
+            }
+        };
+        until(engine.runtime(), deadline, drained).await;
         engine.end();
         // Nobody may be listening any more.
         let _ = self.life.stop.send(true);
@@ -206,8 +235,12 @@ enum Push {
 }
 
 impl<S: FencedStore> Engine<S> {
-    /// Pushes the flusher and looks at the shard, again and again.
-    async fn wait_for(&self, shard: usize, deadline: Duration, push: Push, fits: impl Fn(&Status) -> bool) -> Result<()> {
+    /// Pushes the flusher and looks at the shard, again and again. `fits` is told when the journal was asked: the answer is of
+    /// then or later, and may have been long on its way.
+    async fn wait_for<F>(&self, shard: usize, deadline: Duration, push: Push, fits: F) -> Result<()>
+    where
+        F: Fn(&Status, Duration) -> bool,
+    {
         let mut flushed = self.flushed.subscribe();
         let push = |shard: usize| match push {
             Push::Open => self.wake(),
@@ -215,8 +248,9 @@ impl<S: FencedStore> Engine<S> {
         };
         (0..self.shards.len()).for_each(push);
         loop {
+            let asked = self.runtime().now();
             match self.status(shard).await {
-                Ok(status) if fits(&status) => return Ok(()),
+                Ok(status) if fits(&status, asked) => return Ok(()),
                 Ok(_) => {}
                 Err(e) if e.is_retryable() => {}
                 Err(e) => return Err(e),

@@ -19,7 +19,7 @@ pub struct Stats {
     pub accepted: u64,
     /// Rows that this process flushed; what was accepted and coalesced is not among them.
     pub flushed: u64,
-    /// Flushes by this process that took effect.
+    /// Flushes by this process that took effect, or of which SQL said that they had already.
     pub batches: u64,
     /// Flushes by this process that failed, and were or will be tried again.
     pub retries: u64,

@@ -29,7 +29,10 @@ where
     /// # Errors
     /// [`outcome`](Error::outcome) says whether it is accepted. `Invalid` if the row does not survive serialising or is longer
     /// than `max_value_bytes`: found before any I/O. `Overloaded` if a bound is reached: at once, or by the call's deadline.
-    /// `Unavailable` with `Unknown` if Redis did not answer: it may be accepted, and nothing of it lands later.
+    /// `Unavailable` with `Unknown` if Redis did not answer: it may be accepted, and nothing of it lands later. `Unavailable` with
+    /// `NotApplied` if it was not asked, or while its contents are compared with SQL. `Rejected` if the key belongs to another
+    /// strategy or a newer release, `Invalid` if it holds another kind of data or cannot be encoded. `Closed` after
+    /// [`shutdown`](Self::shutdown).
     ///
     /// # Cancel safety
     /// Dropped before its end, it may or may not be accepted.

@@ -2,7 +2,8 @@
 //!
 //! What it does for one shard is a task of its own: a panic in the table's code ends that task, not the flusher. A few shards have
 //! their turn at once, so that one is claimed and another acknowledged while a third is in SQL; in SQL there is one at a time,
-//! over one connection. What fails is tried again after a pause that grows; the other shards do not wait for it.
+//! over one connection. Of those that are due, the one whose last turn is longest ago is next. What fails is tried again after a
+//! pause that grows; the other shards do not wait for it.
 
 mod apply;
 mod plan;
@@ -30,18 +31,14 @@ where
 {
     let mut desks: Vec<Option<Desk>> = engine.shards.iter().map(|_| Some(Desk::default())).collect();
     let (report, mut reports) = mpsc::unbounded_channel();
-    let mut running = 0;
+    let (mut running, mut turns) = (0, 0);
     let mut stopping = false;
     loop {
         let now = engine.runtime().now();
-        for (shard, place) in desks.iter_mut().enumerate() {
-            if stopping || running == TURNS {
-                break;
-            }
-            if let Some(desk) = place.take_if(|desk| desk.look <= now) {
-                running += 1;
-                Turn::start(&engine, shard, desk, &report);
-            }
+        while !stopping && running < TURNS {
+            let Some((shard, desk)) = take_due(&mut desks, now) else { break };
+            running += 1;
+            Turn::start(&engine, shard, desk, &report);
         }
         if stopping && running == 0 {
             break;
@@ -56,8 +53,9 @@ where
             }
         };
         match until(engine.runtime(), next.unwrap_or(Duration::MAX), event).await {
-            Some(Event::Ended(Some(turn::Ended { shard, desk }))) => {
-                running -= 1;
+            Some(Event::Ended(Some(turn::Ended { shard, mut desk }))) => {
+                (running, turns) = (running - 1, turns + 1);
+                desk.ended = turns;
                 desks[shard] = Some(desk);
             }
             Some(Event::Stop) => stopping = true,
@@ -75,4 +73,48 @@ enum Event {
     Ended(Option<turn::Ended>),
     Stop,
     Woken,
+}
+
+/// Of the shards that are due, the one whose last turn ended longest ago: none waits for those that always are.
+fn take_due(desks: &mut [Option<Desk>], now: Duration) -> Option<(usize, Desk)> {
+    let due = |place: &Option<Desk>| place.as_ref().filter(|desk| desk.look <= now).map(|desk| desk.ended);
+    let ended = desks.iter().enumerate().filter_map(|(shard, place)| Some((due(place)?, shard)));
+    let (_, shard) = ended.min()?;
+    Some((shard, desks[shard].take()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_that_are_always_due_have_their_turns_one_after_the_other() {
+        let mut desks = vec![Some(Desk::default()); 16];
+        let mut ended = 0;
+        for _ in 0..3 {
+            let mut had: Vec<usize> = Vec::new();
+            for _ in 0..16 / TURNS {
+                let turns: Vec<_> = (0..TURNS).map(|_| take_due(&mut desks, Duration::ZERO).expect("all are due")).collect();
+                // The order of the ends is not that of the starts.
+                for (shard, mut desk) in turns.into_iter().rev() {
+                    had.push(shard);
+                    ended += 1;
+                    desk.ended = ended;
+                    desks[shard] = Some(desk);
+                }
+            }
+            had.sort_unstable();
+            assert_eq!(had, (0..16).collect::<Vec<_>>(), "invariant violated: every shard has its turn");
+        }
+    }
+
+    #[test]
+    fn only_what_is_due_has_a_turn() {
+        let [mut later, mut due] = [Desk::default(), Desk::default()];
+        (later.look, due.ended) = (Duration::from_secs(1), 9);
+        let mut desks = [Some(later), None, Some(due)];
+        assert_eq!(take_due(&mut desks, Duration::ZERO).map(|(shard, _)| shard), Some(2));
+        assert!(take_due(&mut desks, Duration::ZERO).is_none(), "one is later, two have their turn");
+        assert_eq!(take_due(&mut desks, Duration::from_secs(1)).map(|(shard, _)| shard), Some(0));
+    }
 }

@@ -32,6 +32,8 @@ pub(super) struct Desk {
     /// Not before, whoever wakes it.
     earliest: Duration,
     failures: u32,
+    /// Which of all turns was the shard's last, by their ends.
+    pub(super) ended: u64,
 }
 
 impl Desk {
@@ -143,6 +145,10 @@ where
             let schema = self.reads.store.schema();
             let (max_keys, max_bytes) = (self.settings.max_batch as u64, self.settings.max_batch_bytes as u64);
             if !self.batch(&at, Freeze { schema, waited, max_keys, max_bytes }).await? {
+                if self.status(shard).await?.dirty < status.dirty {
+                    // Their entries were gone.
+                    continue;
+                }
                 // What is due is of another schema version: a process that knows it must have its turn.
                 tracing::warn!(
                     name: "flush.left", shard = ?at.shard,

@@ -2,6 +2,8 @@
 
 mod doubles;
 mod rows;
+mod scripted;
+mod slow;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;

@@ -1,0 +1,77 @@
+//! A journal whose calls follow a script.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use writeway_back::MemoryJournal;
+use writeway_back::error::Result;
+use writeway_core::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
+use writeway_core::journal::{
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, DeadLetter, Freeze, Install, Installed, Journal, Release, Settled,
+    Shard, Status, Version,
+};
+use writeway_testkit::double::Script;
+
+/// The journal in the process, with a [`Script`] in front of `status` and `accept`.
+pub(crate) struct ScriptedJournal {
+    pub(crate) journal: MemoryJournal,
+    pub(crate) script: Script,
+}
+
+impl From<ScriptedJournal> for Arc<dyn Journal> {
+    fn from(journal: ScriptedJournal) -> Self {
+        Arc::new(journal)
+    }
+}
+
+/// Calls that no script holds up.
+macro_rules! pass {
+    ($(fn $name:ident($($arg:ident: $t:ty),*) -> $answer:ty;)+) => { $(
+        fn $name<'a>(&'a self, $($arg: $t),*) -> BoxFuture<'a, Result<$answer>> {
+            self.journal.$name($($arg),*)
+        }
+    )+ };
+}
+
+impl Entries for ScriptedJournal {
+    pass! {
+        fn declare(declaration: &'a Declaration) -> ();
+        fn get(keys: &'a [Bytes]) -> Vec<Lookup>;
+        fn lease(asks: &'a [Ask], hold: Hold) -> Vec<Lease>;
+        fn fill(fills: &'a [Fill]) -> ();
+        fn invalidate(keys: &'a [Bytes]) -> ();
+        fn scan(stem: &'a [u8], cursor: u64) -> (u64, Vec<Bytes>);
+    }
+}
+
+// The journal in the process acts when it is called, not when its future is polled: hence the blocks around the calls.
+impl Journal for ScriptedJournal {
+    fn status<'a>(&'a self, shard: &'a Shard) -> BoxFuture<'a, Result<Status>> {
+        Box::pin(self.script.play("status", 1, async move { self.journal.status(shard).await }))
+    }
+
+    fn accept<'a>(
+        &'a self,
+        shard: &'a Shard,
+        changes: &'a [Accept],
+        bounds: Bounds,
+        not_after: Duration,
+    ) -> BoxFuture<'a, Result<Accepted>> {
+        let accept = async move { self.journal.accept(shard, changes, bounds, not_after).await };
+        Box::pin(self.script.play("accept", changes.len(), accept))
+    }
+
+    pass! {
+        fn settled(shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> Vec<Settled>;
+        fn lead(shard: &'a Shard, holder: Id, hold: Duration) -> bool;
+        fn install(shard: &'a Shard, install: &'a Install) -> Installed;
+        fn claim(at: &'a At, from: u64, freeze: Freeze) -> Option<Claimed>;
+        fn acknowledge(at: &'a At, batch: BatchId, acks: &'a [Ack]) -> u64;
+        fn park(at: &'a At, batch: BatchId, keys: &'a [Bytes], cause: &'a str) -> u64;
+        fn dirty(at: &'a At, from: u64) -> Vec<Bytes>;
+        fn supersede(at: &'a At, keys: &'a [Bytes], cause: Option<&'a str>) -> ();
+        fn release(at: &'a At, batch: BatchId, how: Release) -> u64;
+        fn resume(at: &'a At, install: &'a Install) -> ();
+        fn dead_letters(shard: &'a Shard, after: Option<&'a Bytes>) -> Vec<DeadLetter>;
+    }
+}
