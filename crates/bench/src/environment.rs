@@ -38,7 +38,7 @@ impl Environment {
             postgresql: sql_settings(&mut servers.admin).await?,
             client: vec![
                 ("sql pool", format!("{SQL_POOL} connections, shared by all subjects, without a query per checkout")),
-                ("redis", "raw: 1 multiplexed connection; writeway: 2, its default".to_owned()),
+                ("redis", "raw: 1 multiplexed connection; writeway: 1, its default".to_owned()),
                 ("sql loads at once", "writeway: 8, its default; others: the pool".to_owned()),
                 ("rustc", output("rustc", &["--version"])),
                 ("commit", output("git", &["describe", "--always", "--dirty", "--exclude=*"])),
