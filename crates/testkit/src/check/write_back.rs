@@ -1,6 +1,6 @@
 //! What must hold of every run of write-back, by name. A run ends with faults off and a drain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use writeway_core::cache::Bytes;
 use writeway_core::entry::VALUE_HEADER;
@@ -56,16 +56,22 @@ fn value_of(key: &Bytes, entry: &[u8]) -> Option<(u32, Option<u64>)> {
     Some((key, if is_absent { None } else { Some(row()?) }))
 }
 
-/// The accepted values of a key, in order, behind the one at the beginning.
-fn versions(journal: &Journal, database: &Database, key: u32) -> Vec<(u64, Option<u64>)> {
-    let accepted = journal.accepted();
-    let of_key = accepted.iter().filter_map(|landed| Some((landed.at, of(landed)?))).filter(|(_, (of, _))| *of == key);
-    let first = (0, database.initial().get(&(0, key)).copied());
-    std::iter::once(first).chain(of_key.map(|(at, (_, value))| (at, value))).collect()
+/// Of each key that was changed, the accepted values in order, behind the one at the beginning.
+fn all_versions(journal: &Journal, database: &Database) -> BTreeMap<u32, Vec<(u64, Option<u64>)>> {
+    let initial = database.initial();
+    let mut all = BTreeMap::new();
+    for landed in journal.accepted() {
+        let Some((key, value)) = of(&landed) else { continue };
+        let versions = all.entry(key).or_insert_with(|| vec![(0, initial.get(&(0, key)).copied())]);
+        versions.push((landed.at, value));
+    }
+    all
 }
 
-fn keys(journal: &Journal) -> BTreeSet<u32> {
-    journal.accepted().iter().filter_map(of).map(|(key, _)| key).collect()
+/// The same of one key.
+fn versions(journal: &Journal, database: &Database, key: u32) -> Vec<(u64, Option<u64>)> {
+    let unchanged = || vec![(0, database.initial().get(&(0, key)).copied())];
+    all_versions(journal, database).remove(&key).unwrap_or_else(unchanged)
 }
 
 /// `everything drains`: with faults off, nothing stays dirty or frozen.
@@ -89,9 +95,8 @@ fn applied_once(database: &Database) -> Verdict {
 
 /// `sql never goes backwards`: the commits of each key are in the order in which their changes were accepted.
 fn never_backwards(journal: &Journal, database: &Database) -> Verdict {
-    for key in keys(journal) {
-        let versions = versions(journal, database, key);
-        let commits = database.history().commits;
+    let commits = database.history().commits;
+    for (key, versions) in all_versions(journal, database) {
         let detail = || format!("key {key} was accepted as {versions:?}; {commits:?}");
         let reached = reached(&versions, commits.iter().filter(|commit| commit.place == (0, key)));
         Violation::unless(reached.is_some(), "sql never goes backwards", detail)?;
@@ -115,13 +120,16 @@ fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
     let dead = journal.left().dead;
     Violation::unless(dead == 0, "nothing accepted is lost", || format!("{dead} changes were set aside"))?;
     let (rows, loss) = (database.rows(), journal.loss());
-    for key in keys(journal) {
-        let versions = versions(journal, database, key);
+    let mut held = BTreeMap::<u32, Vec<Option<u64>>>::new();
+    for (key, value) in loss.iter().flat_map(|loss| &loss.kept).filter_map(|(key, entry)| value_of(key, entry)) {
+        held.entry(key).or_default().push(value);
+    }
+    for (key, versions) in all_versions(journal, database) {
         let Some((since, last)) = versions.last().copied() else { continue };
         let committed = rows.get(&(0, key)).copied();
-        let kept = loss.as_ref().filter(|loss| since < loss.at).map(|loss| {
-            let kept = loss.kept.iter().filter_map(|(key, entry)| value_of(key, entry)).filter(|(of, _)| *of == key);
-            kept.filter_map(|(_, value)| versions.iter().position(|(_, other)| *other == value)).max().unwrap_or(0)
+        let kept = loss.as_ref().filter(|loss| since < loss.at).map(|_| {
+            let kept = held.get(&key).into_iter().flatten();
+            kept.filter_map(|value| versions.iter().position(|(_, other)| other == value)).max().unwrap_or(0)
         });
         let holds = match kept {
             None => committed == last,

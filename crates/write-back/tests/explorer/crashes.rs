@@ -1,5 +1,6 @@
 //! A process dies at any moment; another finds what it left. What it had sent may land afterwards.
 
+use writeway_back::journal::PAGE;
 use writeway_testkit::sim::Journal;
 
 use crate::setup::{Site, explore, up_to};
@@ -67,4 +68,16 @@ fn two_flushers_that_die() {
     });
     let counts = report.assert_complete().counts;
     assert!(counts.crashes > 0 && counts.takeovers > 0 && counts.late_landings > 0, "{report}");
+}
+
+#[test]
+fn a_batch_of_two_pages_with_a_crash() {
+    let report = explore("a batch of two pages, a crash").crashes(1).preemptions(up_to(1)).run(|world| {
+        let site = Site::new(world).batches_of(PAGE + 1);
+        let apps = site.apps::<1>();
+        apps[0].puts_two_pages();
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.crashes > 0 && counts.late_landings > 0 && counts.batches > 0, "{report}");
 }

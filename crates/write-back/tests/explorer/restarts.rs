@@ -1,5 +1,6 @@
 //! The journal's server restarts at any moment: with all it had, without its last changes, or empty.
 
+use writeway_back::journal::PAGE;
 use writeway_testkit::sim::Journal;
 
 use crate::setup::{Site, explore, up_to};
@@ -46,6 +47,18 @@ fn a_batch_of_two_keys_with_a_restart() {
         let site = Site::new(world).with(Journal::restarting).batches_of(2);
         let apps = site.apps::<1>();
         apps[0].puts_both(10).puts([11]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.takeovers > 0, "{report}");
+}
+
+#[test]
+fn a_batch_of_two_pages_with_a_restart() {
+    let report = explore("a batch of two pages, a restart").evictions(1).preemptions(up_to(1)).run(|world| {
+        let site = Site::new(world).with(Journal::restarting).batches_of(PAGE + 1);
+        let apps = site.apps::<1>();
+        apps[0].puts_two_pages();
         site.explore(apps)
     });
     let counts = report.assert_complete().counts;

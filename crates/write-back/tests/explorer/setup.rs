@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use writeway_back::journal::PAGE;
 use writeway_back::{Change, Result, Ticket, WriteBack, WriteBackBuilder};
 use writeway_testkit::check::{self, Durable};
 use writeway_testkit::explorer::{Explore, Process, Verdict, Violation, World};
@@ -133,6 +134,18 @@ impl App {
             let changes = [KEY, OTHER].map(|key| Change::Put(Cell { key, value }));
             let write = app.handle.write(changes.iter().cloned().collect());
             drop(app.store.witness_write(&changes, write).await);
+            app.journal.drained().await;
+        })
+    }
+
+    /// A task that writes a page of rows that come first in any order, then the other row twice, and stays.
+    pub(crate) fn puts_two_pages(&self) -> &Self {
+        self.task("puts two pages", |app| async move {
+            let page: Vec<_> = (100_000..).take(PAGE).map(|key| Change::Put(Cell { key, value: 1 })).collect();
+            let write = app.handle.write(page.iter().cloned().collect());
+            drop(app.store.witness_write(&page, write).await);
+            drop(app.put(OTHER, 10).await);
+            drop(app.put(OTHER, 11).await);
             app.journal.drained().await;
         })
     }
