@@ -30,7 +30,8 @@ const MAX_TREE: usize = 150;
 pub(super) fn complaints(project: &Project, workspace: &Workspace) -> Result<Complaints> {
     let mut complaints = Vec::new();
     for (path, text) in project.with_extension("toml") {
-        let is_member = path.ends_with("Cargo.toml") && (path.starts_with("crates/") || path.starts_with("xtask/"));
+        let is_member = path.ends_with("Cargo.toml")
+            && (path.starts_with("crates/") || path.starts_with("xtask/") || path.starts_with("examples/"));
         if is_member {
             complaints.extend(member(path, text));
         }

@@ -1,0 +1,1 @@
+//! The code that the documentation's chapters show, compiled and tested as it stands there.
