@@ -4,7 +4,7 @@ use super::{Complaints, Project};
 
 /// Before a code block: the block is that file, word for word.
 const SAME_AS: &str = "<!-- same as ";
-const QUICKSTART: &str = "crates/write-through/examples/quickstart.rs";
+const QUICKSTART: &str = "examples/quickstart.rs";
 
 pub(super) fn complaints(project: &Project) -> Complaints {
     let mut complaints = Vec::new();

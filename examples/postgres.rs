@@ -1,10 +1,10 @@
-//! The same over servers: `REDIS_URL` and `DATABASE_URL` say where, the table is `users (id bigint primary key, name text not null)`.
+//! The same over servers: `REDIS_URL` and `DATABASE_URL` say where. The table `users` is made if it is not there.
 use std::env::var;
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use writeway_through::diesel_async::pooled_connection::AsyncDieselConnectionManager;
-use writeway_through::diesel_async::{AsyncPgConnection, RunQueryDsl};
+use writeway_through::diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use writeway_through::sql::ServerTimeouts;
 use writeway_through::{Redis, Sql, SqlTable, WriteThrough, bb8, bulk_upsert};
 
@@ -46,6 +46,8 @@ async fn main() -> anyhow::Result<()> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(var("DATABASE_URL")?);
     let timeouts = Box::new(ServerTimeouts::default());
     let pool = bb8::Pool::builder().connection_customizer(timeouts).build(manager).await?;
+    let made = "CREATE TABLE IF NOT EXISTS users (id BIGINT PRIMARY KEY, name TEXT NOT NULL)";
+    pool.get().await?.batch_execute(made).await?;
     let redis = Redis::connect(var("REDIS_URL")?).await?;
     let users = WriteThrough::builder(Sql::<Users>::new(pool)).namespace("users").build(redis).await?;
 
