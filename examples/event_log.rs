@@ -163,7 +163,9 @@ async fn main() -> anyhow::Result<()> {
 
 #[cfg(not(feature = "postgres"))]
 async fn on_servers(_: &str, _: &str) -> anyhow::Result<()> {
-    anyhow::bail!("REDIS_URL and DATABASE_URL are set: cargo run -p writeway-examples --features postgres --example event_log")
+    anyhow::bail!(
+        "servers need a feature: cargo run -p writeway-examples --features postgres --example event_log (or unset REDIS_URL)"
+    )
 }
 
 #[cfg(feature = "postgres")]

@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use writeway_through::cache::Barriers;
 use writeway_through::sql::Pools;
+use writeway_through::{Sql, WriteThrough};
 
 use crate::http::call;
 use crate::ledger::{Account, Bank, Ledger, Transfer, router};
@@ -31,6 +32,8 @@ pub(crate) async fn answers<T: Ledger>(pools: Pools<T::Connection>, cache: impl 
         let app = app.clone();
         async move { call(&app, "POST", "/transfers", Some(json!({ "id": id, "from": from, "to": to, "cents": cents }))).await.0 }
     };
+    let first = call(&app, "GET", "/accounts/1", None).await;
+    assert_eq!(first, (StatusCode::OK, json!({ "id": 1, "cents": 10_000 })), "and now it is cached");
     assert_eq!(send("a", 1, 2, 2_500).await, StatusCode::CREATED);
     assert_eq!(send("a", 1, 2, 2_500).await, StatusCode::OK, "repeated: nothing moves");
     assert_eq!(send("a", 1, 2, 2_501).await, StatusCode::CONFLICT, "another transfer under the same id");
@@ -70,7 +73,7 @@ pub(crate) async fn no_cent_is_lost<T: Ledger>(pools: Pools<T::Connection>, cach
     let audits: u64 = auditor.join_all().await.into_iter().sum();
     println!("answers {answers:?}, {audits} audits meanwhile");
     let count = |answer: Option<u16>| answers.get(&answer).copied().unwrap_or(0);
-    assert!(count(Some(201)) > 20 && count(Some(409)) > 0 && count(None) > 20 && audits > 0, "the harness did too little");
+    assert!(count(Some(201)) > 20 && count(Some(409)) > 0 && count(None) > 10 && audits > 0, "the harness did too little");
 
     // What nobody waited for any more ends, too.
     assert_eq!(bank.accounts.shutdown(Duration::from_secs(10)).await, 0, "invariant violated: every commit ends");
@@ -94,12 +97,13 @@ pub(crate) async fn no_cent_is_lost<T: Ledger>(pools: Pools<T::Connection>, cach
         }
     }
     assert_eq!(T::total(&mut conn).await.expect("a sum"), MONEY);
-    // The same cache under a new handle, as the old one is closed.
-    let again = Bank::<T>::new(pools.clone(), cache).await.expect("built");
+    // The same cache under a new handle, as the old one is closed: not `Bank::new`, which would remove the copies.
+    let builder = WriteThrough::builder(Sql::<T>::new(pools.clone())).namespace("ledger_accounts");
+    let again = builder.build(cache).await.expect("built");
     for (id, cents) in balances {
         let account = Some(Account { id, cents });
         assert_eq!(T::fetch(&mut conn, &[id]).await.expect("asked").pop(), account, "invariant violated: a note is a move");
-        assert_eq!(again.accounts.get(&id).await.expect("get"), account, "invariant violated: the cache agrees with sql");
+        assert_eq!(again.get(&id).await.expect("get"), account, "invariant violated: the cache agrees with sql");
     }
 }
 
@@ -118,7 +122,7 @@ pub(crate) async fn one_id_moves_once<T: Ledger>(pools: Pools<T::Connection>, ca
     assert_eq!(call(&app, "GET", "/accounts/1", None).await.1["cents"], json!(10_100));
 }
 
-/// The sum, again and again; says how often.
+/// The sum and the balances, again and again; says how often. Balances come from the cache, and fill it.
 async fn audit(app: Router, is_over: Arc<AtomicBool>) -> u64 {
     let mut audits = 0;
     while !is_over.load(SeqCst) {
@@ -126,6 +130,9 @@ async fn audit(app: Router, is_over: Arc<AtomicBool>) -> u64 {
         if status == StatusCode::OK {
             assert_eq!(body, json!({ "cents": MONEY }), "invariant violated: the sum is the same at every moment");
             audits += 1;
+        }
+        for id in 1..=4 {
+            call(&app, "GET", &format!("/accounts/{id}"), None).await;
         }
     }
     audits
@@ -139,7 +146,7 @@ async fn transfers(app: Router, client: u64) -> Vec<(Transfer, Option<StatusCode
         let transfer = Transfer { id: format!("{client}-{n}"), source, target, cents: random.i64(1..=6_000) };
         let body = json!(transfer);
         let answer = call(&app, "POST", "/transfers", Some(body));
-        let answer = if n % 2 == 0 { Some(answer.await) } else { hang_up_after(random.u32(0..10), answer).await };
+        let answer = if n % 2 == 0 { Some(answer.await) } else { hang_up_after(random.u32(0..16), answer).await };
         answers.push((transfer, answer.map(|(status, _)| status)));
     }
     answers
