@@ -14,11 +14,12 @@
 //! that read 41 and put 42 would lose a like, and a request that is repeated because its answer was lost would count twice. A like
 //! that is put twice is one like, whichever process it reaches, and how many there are is a question to SQL.
 //!
-//! **When it is killed** (`kill -9`, a crash, a power cut), what was accepted and not yet flushed is lost if it runs embedded: about
-//! the last `max_delay`. After SIGTERM or Ctrl-C nothing is: the rest is flushed. On servers the changes are in Redis; whichever
+//! **When it is killed** (`kill -9`, a crash, a power cut), what was accepted and not yet flushed is lost if it runs embedded: as a
+//! rule the last `max_delay`. After SIGTERM or Ctrl-C nothing is: the rest is flushed. On servers the changes are in Redis; whichever
 //! process runs next brings them to SQL, and lost is only what Redis itself loses.
 //!
-//! Embedded, unless REDIS_URL and DATABASE_URL are set; `cargo run --example likes -- likes.db` has a file that stays. LISTEN is another address than 127.0.0.1:3000.
+//! Embedded, unless REDIS_URL and DATABASE_URL are set; `cargo run --example likes -- likes.db` has a file that stays. LISTEN is
+//! another address than 127.0.0.1:3000.
 
 use std::env::{args, var};
 use std::future::Future;
@@ -234,8 +235,13 @@ likes!(PostgresLikes over AsyncPgConnection);
 
 #[cfg(feature = "postgres")]
 async fn on_servers(redis: &str, database: &str) -> anyhow::Result<()> {
-    use writeway_back::diesel_async::pooled_connection::AsyncDieselConnectionManager;
     println!("On servers: the table post_likes in DATABASE_URL, the journal in REDIS_URL.");
+    serve(servers(writeway_back::Redis::connect(redis).await?, database).await?).await
+}
+
+#[cfg(feature = "postgres")]
+pub(crate) async fn servers(redis: writeway_back::Redis, database: &str) -> anyhow::Result<Arc<App<PostgresLikes>>> {
+    use writeway_back::diesel_async::pooled_connection::AsyncDieselConnectionManager;
     // A flush that stalls is to be ended by the server, so that it holds up nobody else.
     let timeouts = Box::new(writeway_back::sql::ServerTimeouts::default());
     let pool = writeway_back::bb8::Pool::builder().connection_customizer(timeouts);
@@ -243,6 +249,6 @@ async fn on_servers(redis: &str, database: &str) -> anyhow::Result<()> {
     pools.writers().get().await?.batch_execute(TABLES).await?;
     let builder = WriteBack::builder(Sql::<PostgresLikes>::new(pools.clone())).namespace("post_likes");
     // Refused by a Redis without an append-only file.
-    let likes = builder.migrate().build(writeway_back::Redis::connect(redis).await?).await?;
-    serve(Arc::new(App { likes, pools })).await
+    let likes = builder.migrate().build(redis).await?;
+    Ok(Arc::new(App { likes, pools }))
 }
