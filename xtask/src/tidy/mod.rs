@@ -56,6 +56,11 @@ impl Project {
         self.files.iter().find(|(known, _)| known == path).map(|(_, text)| text.as_str())
     }
 
+    /// Whether files lie below it.
+    fn has_directory(&self, path: &str) -> bool {
+        self.files.iter().any(|(known, _)| known.strip_prefix(path).is_some_and(|rest| path.is_empty() || rest.starts_with('/')))
+    }
+
     fn with_extension<'a>(&'a self, extension: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         let named = move |path: &str| Path::new(path).extension().is_some_and(|found| found == extension);
         self.files.iter().filter(move |(path, _)| named(path)).map(|(path, text)| (path.as_str(), text.as_str()))
