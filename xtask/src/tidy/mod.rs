@@ -6,6 +6,7 @@
 mod code;
 mod documents;
 mod manifests;
+mod yaml;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,12 @@ pub(crate) fn run() -> Result<()> {
 
 fn complaints(workspace: &Workspace) -> Result<Complaints> {
     let project = Project::read(&workspace.root)?;
-    let rules = [code::complaints(&project), manifests::complaints(&project, workspace)?, documents::complaints(&project)];
+    let rules = [
+        code::complaints(&project),
+        manifests::complaints(&project, workspace)?,
+        documents::complaints(&project),
+        yaml::complaints(&project),
+    ];
     Ok(rules.concat())
 }
 
