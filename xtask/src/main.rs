@@ -4,18 +4,19 @@
 mod bench;
 mod bugs;
 mod ci;
-mod deny;
 mod itest;
 mod tidy;
 mod up;
 // What they stand on
 mod child;
 mod clock;
+mod copy;
 mod interrupt;
 mod services;
 mod sources;
 mod suites;
 mod tally;
+mod toolchain;
 mod workspace;
 
 use std::path::PathBuf;
@@ -57,7 +58,7 @@ enum Command {
     /// Run one gate, or all of them
     Ci {
         job: Option<ci::Job>,
-        /// Get what a job is missing: servers, cargo-deny
+        /// Get what a job is missing: servers, cargo-deny, toolchains
         #[arg(long)]
         install: bool,
     },

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::cargo_does;
 use crate::child;
-use crate::ci::cargo_does;
 use crate::workspace::cargo;
 
 const LIMIT: Duration = Duration::from_secs(300);
