@@ -12,6 +12,7 @@ mod child;
 mod clock;
 mod copy;
 mod interrupt;
+mod progress;
 mod services;
 mod sources;
 mod suites;

@@ -19,6 +19,7 @@ use patch::Patch;
 use crate::child;
 use crate::clock::Stopwatch;
 use crate::copy::Copy;
+use crate::progress;
 use crate::services::Services;
 use crate::tally::Counts;
 use crate::workspace::{Workspace, cargo};
@@ -86,7 +87,9 @@ fn find(patch: &Patch, copy: &mut Copy, services: Option<&Services>) -> Result<O
     if let Err(error) = seed::apply(copy, patch) {
         return Ok(Some(format!("{error:#}")));
     }
-    let (built, said) = child::run_quietly(cargo_test(patch, copy).arg("--no-run"), BUILD_LIMIT)?;
+    let mut build = cargo_test(patch, copy);
+    let building = format!("building {}", patch.name);
+    let (built, said) = progress::during(&building, || child::run_quietly(build.arg("--no-run"), BUILD_LIMIT))?;
     if !built.success() {
         return Ok(Some(format!("does not compile:\n{}", tail(&said))));
     }
@@ -94,7 +97,8 @@ fn find(patch: &Patch, copy: &mut Copy, services: Option<&Services>) -> Result<O
     command.envs(services.iter().flat_map(|services| services.env()));
     command.args(["--", &patch.test, "--exact", "--nocapture"]);
     let watch = Stopwatch::start();
-    let (_, said) = child::run_quietly(&mut command, TEST_LIMIT)?;
+    let testing = format!("testing {}", patch.name);
+    let (_, said) = progress::during(&testing, || child::run_quietly(&mut command, TEST_LIMIT))?;
     if watch.elapsed() > TEST_LIMIT {
         return Ok(Some(format!("the test did not end within {} s", TEST_LIMIT.as_secs())));
     }

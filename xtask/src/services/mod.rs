@@ -15,6 +15,7 @@ use writeway_testkit::servers::{Postgres, Redis};
 
 use crate::clock::Stopwatch;
 use crate::interrupt;
+use crate::progress;
 
 pub(crate) use given::clear;
 
@@ -155,7 +156,7 @@ fn private_redis(binary: &Path, prefix: String) -> Result<RedisSource> {
 
 fn private_postgres(bin: &Path) -> Result<PostgresSource> {
     let watch = Stopwatch::start();
-    let server = Postgres::start(bin)?;
+    let server = progress::during("starting PostgreSQL", || Postgres::start(bin))?;
     say_private("PostgreSQL", server.port(), bin, &watch);
     Ok(PostgresSource::Private(server))
 }
