@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::clock::Stopwatch;
 
-const BETWEEN_REMARKS: Duration = Duration::from_secs(10);
+const BETWEEN_REMARKS: Duration = Duration::from_secs(20);
 
-/// Does `work`, and says on stderr every ten seconds that it is still at it.
+/// Does `work`, and says on stderr every twenty seconds that it is still at it.
 pub(crate) fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
     during_with(BETWEEN_REMARKS, |watch| eprintln!("      {what}: {watch} so far"), work)
 }
