@@ -1,1 +1,3 @@
 //! The code that the documentation's chapters show, compiled and tested as it stands there.
+
+pub mod errors;
