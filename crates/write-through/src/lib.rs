@@ -37,7 +37,7 @@ pub use handle::WriteThrough;
 #[doc(hidden)]
 pub use writeway_core::diesel::*;
 pub use writeway_core::{bb8, diesel, diesel_async, serde};
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use writeway_core::{bulk_upsert, key_among};
 #[doc(inline)]
 pub use writeway_core::{cache, change, codec, error, key, redis, runtime, sql, store};

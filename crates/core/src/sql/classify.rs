@@ -2,7 +2,8 @@
 //!
 //! diesel tells apart the constraint violations (SQLSTATE 235xx), 40001 and 25006, and hides the SQLSTATE of everything else.
 //! The rest is told apart by the server's English message texts. With another `lc_messages` a deadlock or a time-out is therefore
-//! called `Rejected` instead of `Unavailable`; the outcome is right in either case, because it does not rest on texts.
+//! called `Rejected` instead of `Unavailable`; the outcome is right in either case, because it does not rest on texts. SQLite
+//! speaks English only.
 
 use bb8::RunError;
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
@@ -107,7 +108,7 @@ fn by_driver_text(text: &str) -> Fault {
 }
 
 /// What the server says where diesel hides the SQLSTATE: the start of the text, and what it means.
-const SERVER_TEXTS: [(&str, Standing, &str); 15] = [
+const SERVER_TEXTS: [(&str, Standing, &str); 24] = [
     ("deadlock detected", Standing::Answered, "SQL chose this transaction to end a deadlock"),
     ("canceling statement due to", Standing::Answered, "SQL cancelled a statement: a time-out, or on request"),
     ("could not obtain lock", Standing::Answered, "a row is locked by another transaction"),
@@ -124,6 +125,16 @@ const SERVER_TEXTS: [(&str, Standing, &str); 15] = [
     ("remaining connection slots", Standing::Lost, "SQL has no room for another connection"),
     ("server closed the connection", Standing::Lost, "SQL closed the connection"),
     ("unexpected EOF", Standing::Lost, "SQL closed the connection"),
+    // SQLite's.
+    ("database is locked", Standing::Answered, "somebody else is writing to SQLite's file"),
+    ("database table is locked", Standing::Answered, "somebody else is writing to SQLite's file"),
+    ("attempt to write a readonly", Standing::Answered, "SQLite's file, or this connection, is read-only"),
+    ("disk I/O error", Standing::Lost, "SQLite cannot read or write its file"),
+    ("database or disk is full", Standing::Answered, "SQLite is out of disk space"),
+    ("unable to open database", Standing::Lost, "SQLite cannot open its file"),
+    ("database disk image is", Standing::Lost, "SQLite's file is damaged"),
+    ("file is not a database", Standing::Lost, "SQLite's file is damaged, or no database"),
+    ("writeway: the commit came", Standing::Answered, "the process was held up: the commit would have come too late"),
 ];
 
 fn by_server_text(text: &str) -> Fault {
@@ -134,7 +145,11 @@ fn by_server_text(text: &str) -> Fault {
         let message = "a statement of this transaction had failed before, so nothing is committed";
         return Fault::new(Kind::Rejected, Standing::Answered, message);
     }
-    if text.contains("can only be used in transaction blocks") {
+    if text.starts_with("too many SQL variables") {
+        let message = "a statement has more than 32,766 parameters, the limit of SQLite: send fewer keys or rows at once";
+        return Fault::new(Kind::Invalid, Standing::Answered, message);
+    }
+    if text.contains("can only be used in transaction blocks") || text.ends_with("no transaction is active") {
         let message = "the transaction was ended through its connection, not by `commit`";
         return Fault::new(Kind::Invalid, Standing::Answered, message);
     }

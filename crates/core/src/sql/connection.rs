@@ -23,10 +23,8 @@ pub trait SqlConnection: PoolableConnection<TransactionManager: TransactionManag
     /// Its bb8 manager, diesel-async's own.
     type Manager: bb8::ManageConnection<Connection = Self, Error = PoolError>;
 
-    /// Ends the open transaction with a commit, in one round trip. If the transaction is not committed by it (a statement had
-    /// failed, no transaction is open, the commit itself fails) it must be answered with an error: a server may answer
-    /// `COMMIT` with "rolled back", which drivers take for a success.
-    const COMMIT: &'static str;
+    /// Whether one statement that commits by itself is cheaper than a transaction around it.
+    const AUTOCOMMIT: bool;
 
     /// Rolls back in one round trip, and fails where no transaction is open.
     const ROLLBACK_OPEN: &'static str;
@@ -37,6 +35,13 @@ pub trait SqlConnection: PoolableConnection<TransactionManager: TransactionManag
     /// # Errors
     /// What keeps the transaction from being opened.
     fn open(conn: &mut Self, commit_within: Option<Duration>) -> impl Future<Output = std::result::Result<(), Opening>> + Send;
+
+    /// Ends the open transaction with a commit, in one round trip.
+    ///
+    /// # Errors
+    /// Whenever the transaction is not committed by it: a statement had failed, no transaction is open, the commit itself fails.
+    /// A server may answer `COMMIT` with "rolled back", which drivers take for a success: that must become an error here.
+    fn commit(conn: &mut Self) -> impl Future<Output = QueryResult<()>> + Send;
 }
 
 /// Why [`SqlConnection::open`] failed.

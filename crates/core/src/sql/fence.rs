@@ -27,11 +27,34 @@ use crate::error::{Error, Result};
 use crate::journal::{BatchId, Shard};
 use crate::store::{FencedStore, Flush, Flushed, Logged, Opened, Store as _, Transaction as _};
 
+diesel::table! {
+    writeway_fence (namespace, shard) {
+        namespace -> Text,
+        shard -> Integer,
+        epoch -> BigInt,
+        batch -> BigInt,
+    }
+}
+
+diesel::table! {
+    writeway_batch (namespace, shard, batch) {
+        namespace -> Text,
+        shard -> Integer,
+        batch -> BigInt,
+        freeze_epoch -> BigInt,
+        keys -> Binary,
+    }
+}
+
 /// The bookkeeping of write-back in one kind of database. All calls but the first two are made in an open transaction.
 /// Implemented here for each supported connection.
 pub trait Bookkeeping: SqlConnection {
     /// Where the tables are described, for those who run their migrations themselves.
     const MIGRATION: &'static str;
+    /// Makes the tables `writeway_fence` and `writeway_batch`; running it twice does no harm.
+    const MIGRATION_UP: &'static str;
+    /// Removes them.
+    const MIGRATION_DOWN: &'static str;
 
     /// Both tables are there.
     fn is_prepared(conn: &mut Self) -> impl Future<Output = QueryResult<bool>> + Send;

@@ -40,17 +40,20 @@
 //! ```
 
 // What an application writes
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[doc(hidden)]
 pub mod bulk_upsert;
 mod cached;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod key_among;
 mod table;
 
 // What it gets
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod bookkeeping;
 mod connection;
 mod fence;
+mod pools;
 mod store;
 mod transaction;
 
@@ -61,12 +64,19 @@ mod plan;
 // Backends
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
+#[cfg(feature = "sqlite")]
+pub use bulk_upsert::SqliteUpsert;
 pub use cached::Cached;
 pub use connection::{Opening, Pool, SqlConnection};
 pub use fence::Bookkeeping;
+pub use pools::Pools;
 #[cfg(feature = "postgres")]
-pub use postgres::{MIGRATION_DOWN, MIGRATION_UP, ServerTimeouts};
+pub use postgres::ServerTimeouts;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{AsyncSqliteConnection, Sqlite};
 pub use store::Sql;
 pub use table::SqlTable;
 pub use transaction::SqlTx;

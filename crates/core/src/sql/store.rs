@@ -7,8 +7,9 @@ use std::time::Duration;
 use diesel_async::SimpleAsyncConnection;
 
 use super::classify::{Standing, classify};
-use super::connection::{Opening, Pool, SqlConnection, attempts, checkout, condemn, entered};
+use super::connection::{Opening, SqlConnection, attempts, checkout, condemn, entered};
 use super::plan::{Plan, asked_for};
+use super::pools::Pools;
 use super::table::SqlTable;
 use super::transaction::SqlTx;
 use crate::change::{Change, Stored};
@@ -25,15 +26,15 @@ use crate::store::{Store, Transaction};
 /// # Cancel safety
 /// Every future may be dropped anywhere. A connection in a transaction is then closed, never used again half-way.
 pub struct Sql<T: SqlTable> {
-    pool: Pool<T::Connection>,
+    pools: Pools<T::Connection>,
     table: PhantomData<fn() -> T>,
 }
 
 impl<T: SqlTable> Sql<T> {
-    /// The table `T` on `pool`, which must lead to the primary. No I/O is done.
+    /// The table `T` on a pool, which must lead to the primary, or on the [`Pools`] of a database. No I/O is done.
     #[must_use]
-    pub fn new(pool: Pool<T::Connection>) -> Self {
-        Sql { pool, table: PhantomData }
+    pub fn new(pools: impl Into<Pools<T::Connection>>) -> Self {
+        Sql { pools: pools.into(), table: PhantomData }
     }
 
     /// Both kinds in a transaction, or one whose functions may send several statements.
@@ -50,7 +51,7 @@ impl<T: SqlTable> Sql<T> {
 
     /// One statement that commits by itself.
     async fn autocommit(&self, plan: &Plan<T::Key, T::Row>, changes: &[Change<T::Key, T::Row>]) -> Result<Vec<Stored<T::Row>>> {
-        let mut conn = checkout::<T::Connection>(&self.pool).await?;
+        let mut conn = checkout::<T::Connection>(self.pools.writers()).await?;
         match plan.run::<T>(&mut conn).await {
             // By now the change is committed: what cannot be made sense of does not undo it.
             Ok(answer) => plan.stored(changes, answer, T::key).map_err(|e| e.with_outcome(Outcome::Applied)),
@@ -90,9 +91,9 @@ impl<T: SqlTable> Store for Sql<T> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut left = attempts::<T::Connection>(&self.pool);
+        let mut left = attempts::<T::Connection>(self.pools.readers());
         loop {
-            let mut conn = checkout::<T::Connection>(&self.pool).await?;
+            let mut conn = checkout::<T::Connection>(self.pools.readers()).await?;
             let cause = match T::fetch(&mut conn, keys).await {
                 Ok(rows) => return asked_for(keys, rows, T::key),
                 Err(cause) => cause,
@@ -109,9 +110,9 @@ impl<T: SqlTable> Store for Sql<T> {
     }
 
     async fn begin(&self, commit_within: Option<Duration>) -> Result<SqlTx<T::Connection>> {
-        let mut left_to_try = attempts::<T::Connection>(&self.pool);
+        let mut left_to_try = attempts::<T::Connection>(self.pools.writers());
         loop {
-            let mut conn = checkout::<T::Connection>(&self.pool).await?;
+            let mut conn = checkout::<T::Connection>(self.pools.writers()).await?;
             let cause = match opened(&mut *conn, commit_within).await {
                 Ok(()) => return Ok(SqlTx::new(conn)),
                 Err(Opening::Refused(e)) => {
@@ -148,7 +149,7 @@ impl<T: SqlTable> Store for Sql<T> {
             return Ok(Vec::new());
         }
         let plan = Plan::of(changes);
-        if T::ONE_STATEMENT && plan.is_one_kind() {
+        if T::Connection::AUTOCOMMIT && T::ONE_STATEMENT && plan.is_one_kind() {
             self.autocommit(&plan, changes).await
         } else {
             self.in_transaction(changes).await
@@ -163,7 +164,7 @@ async fn opened<C: SqlConnection>(conn: &mut C, commit_within: Option<Duration>)
 
 impl<T: SqlTable> Clone for Sql<T> {
     fn clone(&self) -> Self {
-        Sql { pool: self.pool.clone(), table: PhantomData }
+        Sql { pools: self.pools.clone(), table: PhantomData }
     }
 }
 

@@ -1,7 +1,7 @@
 //! An open transaction, and the one place where a commit is asked for.
 //!
 //! 1. The transaction is exactly the one that was opened: diesel's view says depth 1, else it is not committed.
-//! 2. [`SqlConnection::COMMIT`] is one batch which the server answers with an error unless it committed.
+//! 2. [`SqlConnection::commit`] is one batch which the server answers with an error unless it committed.
 //! 3. An answer "done" is the commit. An answer that can only mean a refusal is `NotApplied`.
 //! 4. After any other error the same connection is asked to roll back a transaction that is still open. If it could, nothing
 //!    was committed: `NotApplied`. If it could not (the connection is lost, no transaction is open), the outcome is `Unknown`.
@@ -56,7 +56,7 @@ impl<C: SqlConnection> Transaction for SqlTx<C> {
             }
             Err(cause) => return Err(classify(&cause).into_error(cause)),
         }
-        match conn.batch_execute(C::COMMIT).await {
+        match C::commit(conn).await {
             Ok(()) => {
                 left(conn);
                 Ok(())

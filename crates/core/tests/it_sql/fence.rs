@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use writeway_core::change::{Change, Stored};
+use writeway_core::diesel_async::AsyncPgConnection;
 use writeway_core::diesel_async::SimpleAsyncConnection;
 use writeway_core::error::{Kind, Outcome};
 use writeway_core::journal::{At, BatchId, Shard};
-use writeway_core::sql::{MIGRATION_DOWN, MIGRATION_UP, Sql};
+use writeway_core::sql::{Bookkeeping, Sql};
 use writeway_core::store::{FencedStore, Flush, Flushed, Logged, Opened};
 
 use crate::support::{Account, Accounts, Schema, account, delete, put, waiting};
@@ -65,8 +66,8 @@ async fn the_first_opener_decides_the_number_of_shards() {
     assert_eq!(store.prepare("others", 1, false).await.expect("prepared"), 1);
     let unknown = Shard { namespace: "unknown".into(), number: 0 };
     assert_eq!(store.open(&unknown, None).await.expect_err("no fence").kind(), Kind::Invalid);
-    schema.run(MIGRATION_UP).await;
-    schema.run(MIGRATION_DOWN).await;
+    schema.run(AsyncPgConnection::MIGRATION_UP).await;
+    schema.run(AsyncPgConnection::MIGRATION_DOWN).await;
     assert!(store.prepare(NAMESPACE, 4, false).await.is_err());
 }
 

@@ -6,23 +6,25 @@ mod timeouts;
 
 use std::time::Duration;
 
+use diesel::QueryResult;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 use super::connection::{Opening, SqlConnection};
 
-pub use fence::{MIGRATION_DOWN, MIGRATION_UP};
 pub use timeouts::ServerTimeouts;
+
+/// - `SAVEPOINT` fails in a transaction in which a statement has failed, where `COMMIT` alone is answered with `ROLLBACK`,
+///   a success to the driver; and it fails where no transaction is open, where `COMMIT` alone is answered with a warning.
+/// - `SET CONSTRAINTS` runs the deferred checks and triggers now, because `statement_timeout` does not bound what `COMMIT`
+///   itself runs: a COMMIT that waits in a trigger would land after the barrier of its keys has lapsed.
+/// - What follows a statement that failed is not run.
+const COMMIT: &str = "SAVEPOINT writeway; SET CONSTRAINTS ALL IMMEDIATE; COMMIT";
 
 impl SqlConnection for AsyncPgConnection {
     type Manager = AsyncDieselConnectionManager<AsyncPgConnection>;
 
-    /// - `SAVEPOINT` fails in a transaction in which a statement has failed, where `COMMIT` alone is answered with `ROLLBACK`,
-    ///   a success to the driver; and it fails where no transaction is open, where `COMMIT` alone is answered with a warning.
-    /// - `SET CONSTRAINTS` runs the deferred checks and triggers now, because `statement_timeout` does not bound what `COMMIT`
-    ///   itself runs: a COMMIT that waits in a trigger would land after the barrier of its keys has lapsed.
-    /// - What follows a statement that failed is not run.
-    const COMMIT: &'static str = "SAVEPOINT writeway; SET CONSTRAINTS ALL IMMEDIATE; COMMIT";
+    const AUTOCOMMIT: bool = true;
 
     /// `AND CHAIN` is what makes it fail where no transaction is open.
     const ROLLBACK_OPEN: &'static str = "ROLLBACK AND CHAIN; ROLLBACK";
@@ -39,5 +41,9 @@ impl SqlConnection for AsyncPgConnection {
         let longest = found.map_err(Opening::Failed)?.check(limit).map_err(Opening::Refused)?;
         checked::remember(conn, longest);
         Ok(())
+    }
+
+    async fn commit(conn: &mut Self) -> QueryResult<()> {
+        conn.batch_execute(COMMIT).await
     }
 }

@@ -1,10 +1,20 @@
-//! The fast upsert of PostgreSQL as a macro: one statement with one text, whatever the number of rows.
+//! The fast upserts of PostgreSQL and SQLite as a macro of two forms.
+
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use diesel::QueryResult;
-use diesel::pg::Pg;
+use diesel::backend::Backend;
 use diesel::query_builder::AstPass;
 
-/// Makes a function that upserts any number of rows in one statement of one text, with one array for each column:
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteUpsert, Statements};
+
+/// Makes a function that upserts any number of rows.
+///
+/// # PostgreSQL
+///
+/// One statement of one text, with one array for each column:
 /// `INSERT … SELECT * FROM UNNEST(…) ON CONFLICT … DO UPDATE … RETURNING …`.
 ///
 /// Against a multi-row `VALUES` it has no bound of 65,535 parameters and is prepared once per connection. The column types come
@@ -34,6 +44,37 @@ use diesel::query_builder::AstPass;
 /// }
 /// # }
 /// ```
+///
+/// # SQLite
+///
+/// With `in Sqlite` at the end, a multi-row `INSERT … VALUES … ON CONFLICT … DO UPDATE … RETURNING …`, and another one for what is
+/// more than 32,766 parameters:
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # mod example {
+/// # use writeway_core::diesel;
+/// use diesel::prelude::*;
+/// use writeway_core::sql::AsyncSqliteConnection;
+///
+/// diesel::table! { users (id) { id -> BigInt, name -> Text, } }
+///
+/// #[derive(Queryable, Selectable)]
+/// #[diesel(table_name = users)]
+/// struct User { id: i64, name: String }
+///
+/// writeway_core::bulk_upsert!(upsert_users on users: User { key [id], set [name] } in Sqlite);
+///
+/// async fn upsert(conn: &mut AsyncSqliteConnection, rows: &[User]) -> QueryResult<Vec<User>> {
+///     upsert_users(rows).load(conn).await
+/// }
+/// # }
+/// ```
+///
+/// SQLite's `RETURNING` does not see what triggers do to the row (<https://www.sqlite.org/lang_returning.html>): where a trigger
+/// changes it, let `upsert` select the rows again, so that these are cached and not those that were sent.
+///
+/// # In both
 ///
 /// Attributes, a visibility and a path are welcome: `bulk_upsert!(/** Upserts. */ pub upsert_scores on schema::scores: …)`.
 /// With `set []` an existing row stays as it is, and is returned.
@@ -107,12 +148,97 @@ macro_rules! bulk_upsert {
             }
         }
     };
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis $name:ident on $($table:ident)::+: $row:ty { key [$($k:ident),+ $(,)?], set [$($c:ident),* $(,)?] $(,)? } in Sqlite
+    ) => {
+        $(#[$attribute])*
+        $visibility fn $name<'r>(
+            rows: &'r [$row],
+        ) -> $crate::sql::SqliteUpsert<impl $crate::sql::bulk_upsert::Statements<Row = $row> + 'r> {
+            use $($table)::+ as writeway_table;
+            use $crate::diesel::dsl::{AsSelect, SqlTypeOf};
+            use $crate::diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+            use $crate::diesel::query_source::Column;
+            use $crate::diesel::sqlite::Sqlite;
+
+            const KEYS: &[&str] = &[$(<writeway_table::$k as Column>::NAME),+];
+            const VALUES: &[&str] = &[$(<writeway_table::$c as Column>::NAME),*];
+
+            struct Upsert<'r> {
+                rows: &'r [$row],
+                returned: AsSelect<$row, Sqlite>,
+            }
+
+            impl QueryId for Upsert<'_> {
+                type QueryId = ();
+                const HAS_STATIC_QUERY_ID: bool = false;
+            }
+
+            impl Query for Upsert<'_> {
+                type SqlType = SqlTypeOf<AsSelect<$row, Sqlite>>;
+            }
+
+            impl QueryFragment<Sqlite> for Upsert<'_> {
+                fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> $crate::diesel::QueryResult<()> {
+                    if self.rows.len() > 1 {
+                        // A text for each number of rows would fill the cache of statements.
+                        out.unsafe_to_cache_prepared();
+                    }
+                    out.push_sql("INSERT INTO ");
+                    QueryFragment::<Sqlite>::walk_ast(&writeway_table::table, out.reborrow())?;
+                    $crate::sql::bulk_upsert::push_columns(&mut out, " (", [KEYS, VALUES])?;
+                    let mut row_starts = ") VALUES (";
+                    for row in self.rows {
+                        let mut before = ::core::mem::replace(&mut row_starts, "), (");
+                        $(
+                            out.push_sql(::core::mem::replace(&mut before, ", "));
+                            out.push_bind_param::<SqlTypeOf<writeway_table::$k>, _>(&row.$k)?;
+                        )+
+                        $(
+                            out.push_sql(::core::mem::replace(&mut before, ", "));
+                            out.push_bind_param::<SqlTypeOf<writeway_table::$c>, _>(&row.$c)?;
+                        )*
+                    }
+                    $crate::sql::bulk_upsert::push_columns(&mut out, ") ON CONFLICT (", [KEYS, &[]])?;
+                    $crate::sql::bulk_upsert::push_assignments(&mut out, ") DO UPDATE SET ", [KEYS, VALUES])?;
+                    out.push_sql(" RETURNING ");
+                    QueryFragment::<Sqlite>::walk_ast(&self.returned, out.reborrow())
+                }
+            }
+
+            struct Rows<'r>(&'r [$row]);
+
+            impl $crate::sql::bulk_upsert::Statements for Rows<'_> {
+                type Row = $row;
+
+                fn rows(&self) -> usize {
+                    self.0.len()
+                }
+
+                fn columns(&self) -> usize {
+                    KEYS.len() + VALUES.len()
+                }
+
+                async fn load(
+                    &self,
+                    rows: ::core::ops::Range<usize>,
+                    conn: &mut $crate::sql::AsyncSqliteConnection,
+                ) -> $crate::diesel::QueryResult<::std::vec::Vec<$row>> {
+                    let returned = <$row as $crate::diesel::SelectableHelper<Sqlite>>::as_returning();
+                    $crate::diesel_async::RunQueryDsl::load(Upsert { rows: &self.0[rows], returned }, conn).await
+                }
+            }
+
+            $crate::sql::SqliteUpsert::new(Rows(rows))
+        }
+    };
     (@unit $column:ident) => { () };
 }
 
 /// `start`, then the columns.
 #[doc(hidden)]
-pub fn push_columns(out: &mut AstPass<'_, '_, Pg>, start: &str, columns: [&[&str]; 2]) -> QueryResult<()> {
+pub fn push_columns<DB: Backend>(out: &mut AstPass<'_, '_, DB>, start: &str, columns: [&[&str]; 2]) -> QueryResult<()> {
     let mut before = start;
     for column in columns.into_iter().flatten() {
         out.push_sql(std::mem::replace(&mut before, ", "));
@@ -124,7 +250,11 @@ pub fn push_columns(out: &mut AstPass<'_, '_, Pg>, start: &str, columns: [&[&str
 /// `start`, then `column = excluded.column` for each value. A row that has a key only is set to itself: `DO NOTHING` would not
 /// return it.
 #[doc(hidden)]
-pub fn push_assignments(out: &mut AstPass<'_, '_, Pg>, start: &str, [keys, values]: [&[&str]; 2]) -> QueryResult<()> {
+pub fn push_assignments<DB: Backend>(
+    out: &mut AstPass<'_, '_, DB>,
+    start: &str,
+    [keys, values]: [&[&str]; 2],
+) -> QueryResult<()> {
     let mut before = start;
     for column in if values.is_empty() { keys } else { values } {
         out.push_sql(std::mem::replace(&mut before, ", "));

@@ -1,0 +1,2 @@
+DROP TABLE IF EXISTS writeway_batch;
+DROP TABLE IF EXISTS writeway_fence;
