@@ -1,3 +1,4 @@
 //! The code that the documentation's chapters show, compiled and tested as it stands there.
 
 pub mod errors;
+pub mod recipes;
