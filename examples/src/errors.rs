@@ -31,6 +31,24 @@ impl From<Error> for Failure {
     }
 }
 
+/// From a statement of one's own, after `begin`. The transaction is dropped with it: nothing is committed.
+impl From<Diesel> for Failure {
+    fn from(cause: Diesel) -> Self {
+        let passes = matches!(
+            cause,
+            Diesel::DatabaseError(
+                Violation::ClosedConnection
+                    | Violation::ReadOnlyTransaction
+                    | Violation::SerializationFailure
+                    | Violation::UnableToSendCommand,
+                _,
+            )
+        );
+        let error = if passes { Error::unavailable("SQL did not answer") } else { Error::rejected("SQL refused a statement") };
+        Failure::Of(error.with_source(cause))
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Failure::Of(error) = self else {
@@ -52,7 +70,9 @@ pub fn status(error: &Error) -> StatusCode {
     match (error.outcome(), error.kind()) {
         // Not 502 to 504: proxies and clients repeat these by themselves.
         (Outcome::Applied | Outcome::Unknown, _) => StatusCode::INTERNAL_SERVER_ERROR,
-        (Outcome::NotApplied, Kind::Closed | Kind::Fenced | Kind::Overloaded | Kind::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        (Outcome::NotApplied, Kind::Closed | Kind::Fenced | Kind::Overloaded | Kind::Unavailable) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         (Outcome::NotApplied, Kind::Rejected) => refusal(error),
         // `Invalid`, and what later releases may add.
         (Outcome::NotApplied, _) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -62,7 +82,9 @@ pub fn status(error: &Error) -> StatusCode {
 /// The status of a refusal. Only a constraint is known to speak of what the client sent.
 fn refusal(error: &Error) -> StatusCode {
     match error.source().and_then(|cause| cause.downcast_ref()) {
-        Some(Diesel::DatabaseError(Violation::NotNullViolation | Violation::CheckViolation, _)) => StatusCode::UNPROCESSABLE_ENTITY,
+        Some(Diesel::DatabaseError(Violation::NotNullViolation | Violation::CheckViolation, _)) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Some(Diesel::DatabaseError(
             Violation::UniqueViolation
             | Violation::ForeignKeyViolation

@@ -1,4 +1,5 @@
 //! The code that the documentation's chapters show, compiled and tested as it stands there.
 
 pub mod errors;
+pub mod migrating;
 pub mod recipes;

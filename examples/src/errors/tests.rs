@@ -57,6 +57,15 @@ fn a_constraint_is_the_clients_matter() {
 }
 
 #[tokio::test]
+async fn a_statement_of_ones_own_is_told_apart_as_far_as_diesel_does() {
+    let said = |violation| Failure::from(Diesel::DatabaseError(violation, Box::new("canary".to_owned())));
+    assert_eq!(answer(said(Violation::UniqueViolation)).await.0, 409);
+    assert_eq!(answer(said(Violation::ClosedConnection)).await.0, 503);
+    assert_eq!(answer(said(Violation::Unknown)).await.0, 500);
+    assert_eq!(answer(Diesel::NotFound.into()).await.0, 500);
+}
+
+#[tokio::test]
 async fn bodies_hold_words_of_our_own() {
     let (status, retry, body) = answer(refused(Violation::UniqueViolation).into()).await;
     assert_eq!((status, retry, body.as_str()), (409, None, r#"{"error":"rejected","outcome":"not_applied"}"#));
