@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use diesel::prelude::*;
-use writeway_around::WriteAround;
+use writeway_around::cache::Barriers;
 use writeway_around::diesel_async::RunQueryDsl;
 use writeway_around::sql::{AsyncSqliteConnection, Pools, Sql};
+use writeway_around::{Result, WriteAround};
 
 use crate::recipes::tables::schema::users;
 use crate::recipes::tables::{User, UserTable};
@@ -20,6 +22,16 @@ pub struct App {
     pub redis: OldCache,
     /// New: the same table as a namespace, eventual.
     pub users: WriteAround<Sql<UserTable>>,
+}
+
+/// The namespace: what every process builds from release 1 on.
+///
+/// # Errors
+/// `Invalid`, `Unavailable`.
+pub async fn open(pools: Pools<AsyncSqliteConnection>, cache: impl Barriers) -> Result<WriteAround<Sql<UserTable>>> {
+    let users = WriteAround::builder(Sql::<UserTable>::new(pools)).namespace("users");
+    // As long as the SETEX of before: how long a lost invalidation may be felt.
+    users.time_to_live(Duration::from_secs(600)).build(cache).await
 }
 
 /// GET, SETEX and DEL of a Redis client; here a map, so that the tests need no server.

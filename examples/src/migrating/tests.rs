@@ -1,7 +1,5 @@
 //! Neighbouring releases run side by side, forwards and backwards; what skips one is seen to be old.
 
-use std::time::Duration;
-
 use tempfile::TempDir;
 use writeway_around::diesel_async::SimpleAsyncConnection;
 use writeway_around::sql::{Sql, Sqlite};
@@ -10,7 +8,7 @@ use writeway_around::{Kind, MemoryCache, WriteAround};
 use writeway_through::WriteThrough;
 
 use super::compare::{Compared, compare};
-use super::releases::{App, OldCache, by_hand, done, invalidating, reading, writing};
+use super::releases::{App, OldCache, by_hand, done, invalidating, open, reading, writing};
 use super::strict::{Both, rename, rename_strict};
 use crate::recipes::tables::{TABLES, UserTable};
 
@@ -27,8 +25,7 @@ async fn rig() -> Rig {
     let ada = "INSERT INTO users (id, email, name) VALUES (7, 'ada@example.org', 'Ada')";
     pools.writers().get().await.unwrap().batch_execute(&format!("{TABLES}{ada}")).await.unwrap();
     let (cache, table) = (MemoryCache::new(), Sql::<UserTable>::new(pools.clone()));
-    let users = WriteAround::builder(table.clone()).namespace("users").time_to_live(Duration::from_secs(600));
-    let users = users.build(cache.clone()).await.unwrap();
+    let users = open(pools.clone(), cache.clone()).await.unwrap();
     Rig { app: App { pools, redis: OldCache::default(), users }, cache, table, _dir: dir }
 }
 
