@@ -14,6 +14,7 @@ const END: &str = " -->";
 pub(super) struct Block<'a> {
     /// Of the opening fence, from 1.
     number: usize,
+    language: &'a str,
     marker: &'a str,
     lines: Vec<&'a str>,
 }
@@ -45,8 +46,9 @@ pub(super) fn blocks(text: &str) -> Vec<Block<'_>> {
                 Some((block, fence, indent))
             }
             None if ticks >= 3 => {
+                let language = content[ticks..].split([',', ' ']).next().unwrap_or_default();
                 let indent = &line[..line.len() - content.len()];
-                Some((Block { number, marker: before, lines: Vec::new() }, ticks, indent))
+                Some((Block { number, language, marker: before, lines: Vec::new() }, ticks, indent))
             }
             None => None,
         };
@@ -85,7 +87,13 @@ fn wrong(project: &Project, path: &str, block: &Block<'_>) -> Option<String> {
             Some(_) => Some(format!("{path}:{number}: these lines do not stand in {file}, one after the other")),
         };
     }
-    None
+    let unmarked = block.language == "rust" && is_for_users(path);
+    unmarked.then(|| format!("{path}:{number}: says of no file that it is compiled: `{SAME_AS}FILE{END}` or `{FROM}FILE{END}`"))
+}
+
+/// Where code is copied from.
+fn is_for_users(path: &str) -> bool {
+    path.starts_with("docs/") || path.rsplit('/').next().is_some_and(|file| file.starts_with("README"))
 }
 
 fn named<'a>(marker: &'a str, kind: &str) -> Option<&'a str> {
@@ -146,9 +154,17 @@ mod tests {
     }
 
     #[test]
+    fn rust_that_is_no_files_is_noticed() {
+        assert_eq!(complain("```rust\nfn a() {}\n```\n").len(), 1);
+        assert_eq!(complain("```rust,ignore\nfn a() {}\n```\n").len(), 1);
+        assert_eq!(complain("```toml\n[a]\n```\n").len(), 0);
+        assert!(is_for_users("docs/en/a.md") && is_for_users("crates/core/README.md") && !is_for_users("CONTRIBUTING.md"));
+    }
+
+    #[test]
     fn a_longer_fence_and_an_indented_one_are_blocks_too() {
         let found = blocks("````md\n```rust\nx\n```\n````\n\n  ```sh\n  y\n  ```\n");
-        let shape: Vec<_> = found.iter().map(|block| (block.number, block.lines.clone())).collect();
-        assert_eq!(shape, [(1, vec!["```rust", "x", "```"]), (7, vec!["y"])]);
+        let shape: Vec<_> = found.iter().map(|block| (block.number, block.language, block.lines.clone())).collect();
+        assert_eq!(shape, [(1, "md", vec!["```rust", "x", "```"]), (7, "sh", vec!["y"])]);
     }
 }
