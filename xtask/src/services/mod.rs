@@ -136,13 +136,13 @@ fn url(variable: &str) -> Option<String> {
 }
 
 fn given_redis(url: String, name: &str) -> Result<RedisSource> {
-    let given = given::Prefix::new(url, name)?;
+    let given = progress::during("connecting to REDIS_URL", || given::Prefix::new(url, name))?;
     println!("      Redis: the one that REDIS_URL names, keys under {name}");
     Ok(RedisSource::Given(given))
 }
 
 fn given_postgres(url: &str, name: &str) -> Result<PostgresSource> {
-    let given = given::Database::new(url, name)?;
+    let given = progress::during("connecting to DATABASE_URL", || given::Database::new(url, name))?;
     println!("      PostgreSQL: the one that DATABASE_URL names, in a database {name}");
     Ok(PostgresSource::Given(given))
 }
