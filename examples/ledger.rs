@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use writeway_through::cache::Barriers;
 use writeway_through::diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-use writeway_through::sql::{AsyncSqliteConnection, Pools, SqlTx, Sqlite};
+use writeway_through::sql::{AsyncSqliteConnection, Pools, SqlTx, Sqlite, statement_failed};
 use writeway_through::{Error, Kind, MemoryCache, Outcome, Sql, SqlTable, Tx, WriteThrough, bulk_upsert};
 
 /// Money is whole cents, and SQL itself refuses a negative balance. Four accounts of 100.00 each to begin with.
@@ -182,8 +182,8 @@ pub(crate) enum Failure {
     NoAccount,
     Overdraft,
     OtherTransfer,
-    /// One of our own statements, or the pool.
-    Sql,
+    /// The pool has no connection for us.
+    Busy,
     Writeway(Error),
 }
 
@@ -195,8 +195,8 @@ impl From<Error> for Failure {
 
 impl From<diesel::result::Error> for Failure {
     fn from(e: diesel::result::Error) -> Self {
-        eprintln!("sql: {e}");
-        Failure::Sql
+        // Before the commit: nothing is moved, whatever it was.
+        Failure::Writeway(statement_failed(e))
     }
 }
 
@@ -207,7 +207,7 @@ impl IntoResponse for Failure {
             Failure::NoAccount => (StatusCode::NOT_FOUND, "no such account"),
             Failure::Overdraft => (StatusCode::CONFLICT, "not enough money in the account"),
             Failure::OtherTransfer => (StatusCode::CONFLICT, "another transfer has this id"),
-            Failure::Sql => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
+            Failure::Busy => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
             Failure::Writeway(e) => match (e.outcome(), e.kind()) {
                 // The database did not answer the COMMIT: nobody knows. Clients and proxies repeat a 504, and may: the id is noted
                 // or it is not. Without such an id this would have to be a 500.
@@ -244,7 +244,7 @@ async fn account<T: Ledger>(State(bank): State<Arc<Bank<T>>>, Path(id): Path<i64
 
 /// The sum over many rows is SQL's business: the cache knows rows by their keys.
 async fn total<T: Ledger>(State(bank): State<Arc<Bank<T>>>) -> Result<impl IntoResponse, Failure> {
-    let mut conn = bank.pools.readers().get().await.map_err(|_| Failure::Sql)?;
+    let mut conn = bank.pools.readers().get().await.map_err(|_| Failure::Busy)?;
     Ok(Json(json!({ "cents": T::total(&mut conn).await? })))
 }
 

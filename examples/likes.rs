@@ -35,7 +35,7 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use writeway_back::diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-use writeway_back::sql::{AsyncSqliteConnection, Bookkeeping, Pools, Sqlite};
+use writeway_back::sql::{AsyncSqliteConnection, Bookkeeping, Pools, Sqlite, statement_failed};
 use writeway_back::{Error, Kind, MemoryJournal, Outcome, Sql, SqlTable, WriteBack, bulk_upsert, key_among};
 
 /// There is no foreign key to a table of posts on purpose: a change that SQL refuses would hold up the others of its shard. What
@@ -141,8 +141,8 @@ async fn is_liked<T: LikesTable>(State(app): State<Arc<App<T>>>, Path(key): Path
 
 /// The number is SQL's, and behind by what is on its way: about `max_delay`.
 async fn post<T: LikesTable>(State(app): State<Arc<App<T>>>, Path(post): Path<i64>) -> Result<Json<Value>, Failure> {
-    let mut conn = app.pools.readers().get().await.map_err(|_| Failure::Sql)?;
-    let likes = T::count(&mut conn, post).await.map_err(|_| Failure::Sql)?;
+    let mut conn = app.pools.readers().get().await.map_err(|_| Failure::Busy)?;
+    let likes = T::count(&mut conn, post).await.map_err(statement_failed)?;
     Ok(Json(json!({ "post": post, "likes": likes })))
 }
 
@@ -158,7 +158,8 @@ async fn stats<T: LikesTable>(State(app): State<Arc<App<T>>>) -> Result<Json<Val
 }
 
 pub(crate) enum Failure {
-    Sql,
+    /// The pool has no connection for us.
+    Busy,
     Writeway(Error),
 }
 
@@ -171,7 +172,7 @@ impl From<Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, text) = match self {
-            Failure::Sql => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
+            Failure::Busy => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
             Failure::Writeway(e) => match (e.outcome(), e.kind()) {
                 // Redis did not answer. Clients and proxies repeat a 504, and may: a like that is put twice is one.
                 (Outcome::Unknown, _) => (StatusCode::GATEWAY_TIMEOUT, "accepted or not: send it again"),

@@ -8,7 +8,7 @@ use writeway_testkit::file::{File, note};
 async fn a_write_removes_the_cached_copy_and_a_read_fills_it() {
     let file = File::make().await;
     for strict in [false, true] {
-        let builder = WriteAround::builder(file.notes()).namespace("notes");
+        let builder = WriteAround::builder(file.notes()).namespace("notes").time_to_live(std::time::Duration::from_secs(60));
         let builder = if strict { builder.strict() } else { builder };
         let notes = builder.build(MemoryCache::new()).await.expect("build");
         let written = notes.put(note(1, "a")).await.expect("put");

@@ -8,12 +8,20 @@ use std::time::Duration;
 use writeway_testkit::file::{File, Note, Notes, note};
 use writeway_through::diesel_async::SimpleAsyncConnection;
 use writeway_through::store::Store;
-use writeway_through::{CacheEffect, Changes, Kind, MemoryCache, Outcome, Sql, WriteThrough};
+use writeway_through::{CacheEffect, Changes, Kind, MemoryCache, Outcome, Sql, WriteThrough, WriteThroughBuilder};
+
+const TIME_TO_LIVE: Duration = Duration::from_secs(60);
 
 type Handle = WriteThrough<Sql<Notes>>;
 
+fn builder(file: &File) -> WriteThroughBuilder<Sql<Notes>> {
+    // A busy machine is no failure.
+    let (patience, within) = (Duration::from_secs(30), Duration::from_secs(25));
+    WriteThrough::builder(file.notes()).namespace("notes").call_timeout(patience).commit_within(within)
+}
+
 async fn handle(file: &File) -> Handle {
-    WriteThrough::builder(file.notes()).namespace("notes").build(MemoryCache::new()).await.expect("build")
+    builder(file).build(MemoryCache::new()).await.expect("build")
 }
 
 fn version(note: &Option<Note>) -> i64 {
@@ -43,8 +51,7 @@ async fn what_sql_made_of_a_row_is_published() {
 async fn a_transaction_of_ones_own_holds_the_only_writer() {
     let file = File::make().await;
     let short = Duration::from_millis(50);
-    let builder = WriteThrough::builder(file.notes()).namespace("notes").call_timeout(short);
-    let notes = builder.build(MemoryCache::new()).await.expect("build");
+    let notes = builder(&file).call_timeout(short).build(MemoryCache::new()).await.expect("build");
     let mut tx = notes.begin().await.expect("begin");
     tx.connection().batch_execute("INSERT INTO notes VALUES (1, 'mine', 1)").await.expect("inserted");
     notes.touch(&mut tx, &1);
@@ -137,7 +144,7 @@ async fn strict_reads_are_never_stale() {
     assert_eq!(stale, 0, "invariant violated: strict reads are never stale");
 
     let file = File::make().await;
-    let eventual = WriteThrough::builder(file.notes()).namespace("notes").eventual().build(MemoryCache::new()).await;
+    let eventual = builder(&file).eventual().time_to_live(TIME_TO_LIVE).build(MemoryCache::new()).await;
     let (reads, stale) = watch(&file, eventual.expect("build"), 300).await;
     println!("eventual: {reads} reads, {stale} stale");
     assert!(stale > 0, "the harness does not see what strict mode is for");
