@@ -95,10 +95,11 @@ async fn write_back(pools: Pools<AsyncSqliteConnection>) -> anyhow::Result<()> {
         let _ticket = users.put(User { id: n % 3, name: format!("name {n}") }).await?;
     }
     println!("put:    1000 changes of 3 rows accepted");
-    let _ticket = users.delete(&0).await?;
+    let ticket = users.delete(&0).await?;
     println!("delete: {:?}", users.get(&0).await?);
     println!("get:    {:?}, in SQL {:?}", users.get(&1).await?, in_sql(&pools, 1).await?);
     users.flush().await?;
+    ticket.durable().await?;
     println!("flush:  in SQL {:?}", in_sql(&pools, 1).await?);
     let stats = users.stats().await?;
     println!("stats:  {} changes accepted, {} of them brought to SQL", stats.accepted, stats.flushed);
