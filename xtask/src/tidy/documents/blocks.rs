@@ -7,7 +7,7 @@ use crate::tidy::{Complaints, Project};
 /// A line before a code block: the block is that file, word for word.
 pub(super) const SAME_AS: &str = "<!-- same as ";
 /// A line before a code block: these lines stand in that file, one after the other.
-const FROM: &str = "<!-- from ";
+pub(super) const FROM: &str = "<!-- from ";
 const END: &str = " -->";
 
 /// A fenced block with the line before it.

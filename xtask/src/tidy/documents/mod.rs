@@ -22,7 +22,7 @@ pub(super) fn complaints(project: &Project) -> Complaints {
         }
     }
     if let (Some(readme), Some(_)) = (project.text("README.md"), project.text(QUICKSTART)) {
-        let marker = format!("{}{QUICKSTART} -->", blocks::SAME_AS);
+        let marker = format!("{}{QUICKSTART} -->", blocks::FROM);
         if !readme.contains(&marker) {
             complaints.push(format!("README.md: shows the quickstart, after a line `{marker}`"));
         }
