@@ -124,7 +124,7 @@ fn by_driver_text(text: &str) -> Fault {
 }
 
 /// What the server says where diesel hides the SQLSTATE: the start of the text, and what it means.
-const SERVER_TEXTS: [(&str, Standing, &str); 24] = [
+const SERVER_TEXTS: [(&str, Standing, &str); 26] = [
     ("deadlock detected", Standing::Answered, "SQL chose this transaction to end a deadlock"),
     ("canceling statement due to", Standing::Answered, "SQL cancelled a statement: a time-out, or on request"),
     ("could not obtain lock", Standing::Answered, "a row is locked by another transaction"),
@@ -150,16 +150,27 @@ const SERVER_TEXTS: [(&str, Standing, &str); 24] = [
     ("unable to open database", Standing::Lost, "SQLite cannot open its file"),
     ("database disk image is", Standing::Lost, "SQLite's file is damaged"),
     ("file is not a database", Standing::Lost, "SQLite's file is damaged, or no database"),
-    ("writeway: the commit came", Standing::Answered, "the process was held up: the commit would have come too late"),
+    ("locking protocol", Standing::Answered, "somebody else is writing to SQLite's file"),
+    ("cannot start a transaction within", Standing::Lost, "a transaction was left open on the SQL connection"),
+    // Our own.
+    (
+        "writeway: too late",
+        Standing::Answered,
+        "the commit came later than three quarters of commit_within after the transaction's last statement",
+    ),
 ];
+
+const ABORTED: &str = "a statement of this transaction had failed before, so nothing is committed";
 
 fn by_server_text(text: &str) -> Fault {
     if let Some(&(_, standing, message)) = SERVER_TEXTS.iter().find(|(start, ..)| text.starts_with(start)) {
         return Fault::new(Kind::Unavailable, standing, message);
     }
     if text.starts_with("current transaction is aborted") {
-        let message = "a statement of this transaction had failed before, so nothing is committed";
-        return Fault::new(Kind::Rejected, Standing::Answered, message);
+        return Fault::new(Kind::Rejected, Standing::Answered, ABORTED);
+    }
+    if text.starts_with("writeway: aborted") {
+        return Fault::new(Kind::Rejected, Standing::Refused, ABORTED);
     }
     if text.starts_with("too many SQL variables") {
         let message = "a statement has more than 32,766 parameters, the limit of SQLite: send fewer keys or rows at once";

@@ -1,8 +1,9 @@
 //! Where statements go: reads to one pool, all that may write to another.
 
-use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{Pool, SqlConnection};
 
@@ -11,14 +12,15 @@ use super::connection::{Pool, SqlConnection};
 pub struct Pools<C: SqlConnection> {
     readers: Pool<C>,
     writers: Pool<C>,
-    /// What must live as long as the pools do.
-    kept: Option<Arc<dyn Any + Send + Sync>>,
+    /// Where there is one writer: who waits for it waits in order, which bb8 does not see to.
+    turns: Option<Arc<Semaphore>>,
 }
 
 impl<C: SqlConnection> Pools<C> {
+    /// One transaction at a time.
     #[cfg(feature = "sqlite")]
-    pub(super) fn keeping(readers: Pool<C>, writers: Pool<C>, kept: Option<Arc<dyn Any + Send + Sync>>) -> Self {
-        Pools { readers, writers, kept }
+    pub(super) fn in_turn(readers: Pool<C>, writers: Pool<C>) -> Self {
+        Pools { readers, writers, turns: Some(Arc::new(Semaphore::new(1))) }
     }
 
     /// For statements that only read.
@@ -32,17 +34,26 @@ impl<C: SqlConnection> Pools<C> {
     pub fn writers(&self) -> &Pool<C> {
         &self.writers
     }
+
+    /// Held from before a transaction has its connection until after it has given it back.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        match &self.turns {
+            // Never closed.
+            Some(turns) => turns.clone().acquire_owned().await.ok(),
+            None => None,
+        }
+    }
 }
 
 impl<C: SqlConnection> From<Pool<C>> for Pools<C> {
     fn from(pool: Pool<C>) -> Self {
-        Pools { readers: pool.clone(), writers: pool, kept: None }
+        Pools { readers: pool.clone(), writers: pool, turns: None }
     }
 }
 
 impl<C: SqlConnection> Clone for Pools<C> {
     fn clone(&self) -> Self {
-        Pools { readers: self.readers.clone(), writers: self.writers.clone(), kept: self.kept.clone() }
+        Pools { readers: self.readers.clone(), writers: self.writers.clone(), turns: self.turns.clone() }
     }
 }
 

@@ -110,13 +110,14 @@ impl<T: SqlTable> Store for Sql<T> {
     }
 
     async fn begin(&self, commit_within: Option<Duration>) -> Result<SqlTx<T::Connection>> {
+        let mut turn = self.pools.turn().await;
         let mut left_to_try = attempts::<T::Connection>(self.pools.writers());
         loop {
             let mut conn = checkout::<T::Connection>(self.pools.writers()).await?;
             let cause = match opened(&mut *conn, commit_within).await {
-                Ok(()) => return Ok(SqlTx::new(conn)),
+                Ok(()) => return Ok(SqlTx::new(conn, turn.take())),
                 Err(Opening::Refused(e)) => {
-                    SqlTx::<T::Connection>::new(conn).rollback().await;
+                    SqlTx::<T::Connection>::new(conn, turn.take()).rollback().await;
                     return Err(e);
                 }
                 Err(Opening::Failed(cause)) => cause,

@@ -9,6 +9,8 @@
 //! Until the server has answered, diesel's view says that a transaction is open, so that a connection which is let go anywhere
 //! in between (a dropped future, a panic) is closed by the pool, and the server rolls back.
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::classify::{Standing, classify};
 use super::connection::{Pooled, SqlConnection, condemn, depth, left};
 use crate::error::{Error, Outcome, Result};
@@ -19,11 +21,13 @@ use crate::store::Transaction;
 /// Dropped without [`commit`](Transaction::commit), it is rolled back and its connection closed.
 pub struct SqlTx<C: SqlConnection> {
     conn: Pooled<C>,
+    /// Where there is one writer. Given back after the connection.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl<C: SqlConnection> SqlTx<C> {
-    pub(super) fn new(conn: Pooled<C>) -> Self {
-        SqlTx { conn }
+    pub(super) fn new(conn: Pooled<C>, turn: Option<OwnedSemaphorePermit>) -> Self {
+        SqlTx { conn, _turn: turn }
     }
 
     /// The connection, for the application's own statements. Nested transactions are diesel's (`conn.transaction(…)`).

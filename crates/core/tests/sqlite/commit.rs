@@ -85,5 +85,6 @@ async fn a_commit_that_was_held_up_for_too_long_is_refused() {
     assert_eq!(late, Err((Kind::Unavailable, Outcome::NotApplied)), "invariant violated: no late commit");
     assert_eq!(rows(&file).await, 0, "invariant violated: no late commit");
     with(&file, account(2, 2)).await.commit().await.expect("the same connection is good again");
+    store.begin(Some(Duration::MAX)).await.expect("begun").commit().await.expect("there is no later");
     assert_eq!(file.pools.writers().state().statistics.connections_created, 1);
 }

@@ -4,6 +4,7 @@
 mod bulk;
 mod commit;
 mod dropped;
+mod failed;
 mod fence;
 mod open;
 mod store;

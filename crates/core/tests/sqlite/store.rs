@@ -71,6 +71,25 @@ async fn a_second_writer_waits_for_the_first_and_a_reader_does_not() {
 }
 
 #[tokio::test]
+async fn writers_wait_in_order() {
+    let file = File::make().await;
+    let (busy, patient) = (file.accounts(), file.accounts());
+    let mut tasks = JoinSet::new();
+    let greedy = tasks.spawn(async move {
+        loop {
+            busy.begin(None).await.expect("begun").rollback().await;
+        }
+    });
+    for id in 0..5 {
+        let deadline = Tokio.now() + Duration::from_secs(10);
+        let changes = [put(account(id, 1))];
+        let put = until(&Tokio, deadline, patient.apply(&changes)).await;
+        put.expect("invariant violated: writers wait in order").expect("applied");
+    }
+    greedy.abort();
+}
+
+#[tokio::test]
 async fn readers_do_not_write() {
     struct Careless;
     impl SqlTable for Careless {

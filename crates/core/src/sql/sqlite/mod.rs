@@ -7,11 +7,11 @@ mod connection;
 mod fence;
 mod lock;
 mod open;
+mod threads;
 
 use std::time::Duration;
 
 use diesel::QueryResult;
-use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use diesel_async::SimpleAsyncConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 
@@ -19,9 +19,6 @@ use super::connection::{Opening, SqlConnection};
 
 pub use connection::AsyncSqliteConnection;
 pub use open::Sqlite;
-
-/// What a commit that comes too late is answered with; see [`classify`](super::classify).
-pub(super) const TOO_LATE: &str = "writeway: the commit came too late";
 
 impl SqlConnection for AsyncSqliteConnection {
     type Manager = AsyncDieselConnectionManager<AsyncSqliteConnection>;
@@ -38,10 +35,7 @@ impl SqlConnection for AsyncSqliteConnection {
         conn.batch_execute("BEGIN IMMEDIATE").await.map_err(Opening::Failed)
     }
 
-    /// Whatever a process may be held up by, between its last statement and the moment at which a thread is about to run the
-    /// COMMIT, counts. The COMMIT itself takes what the disk takes.
     async fn commit(conn: &mut Self) -> QueryResult<()> {
-        let too_late = || Diesel::DatabaseError(DatabaseErrorKind::Unknown, Box::new(TOO_LATE.to_owned()));
-        conn.commit_in_time(too_late).await
+        conn.commit_in_time().await
     }
 }
