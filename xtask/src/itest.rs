@@ -12,8 +12,8 @@ use crate::suites::{self, Suites};
 use crate::tally::{self, Counts, Step};
 use crate::workspace::{Workspace, cargo};
 
-/// Crates outside the workspace, as a user's would be, each with one dependency of ours.
-const OUTSIDE: [&str; 2] = ["through", "back"];
+/// Crates outside the workspace, as a user's would be, each with one dependency of ours; and whether it needs servers.
+const OUTSIDE: [(&str, bool); 3] = [("through", true), ("back", true), ("embedded", false)];
 
 /// With `long`, also what is left out of every day's run.
 pub(crate) fn run(install: bool, long: bool) -> Result<()> {
@@ -26,8 +26,8 @@ pub(crate) fn run(install: bool, long: bool) -> Result<()> {
     for (suite, packages) in workspace.server_tests() {
         steps.push(run.server_suite(suite, &packages)?);
     }
-    for outside in OUTSIDE {
-        steps.push(run.outside(outside)?);
+    for (outside, needs_servers) in OUTSIDE {
+        steps.push(run.outside(outside, needs_servers)?);
     }
     steps.extend(run.faults_not_run());
     drop(services);
@@ -67,10 +67,10 @@ impl Run<'_> {
     }
 
     /// Built and run in the workspace's own directory of artifacts, with the versions of the workspace's lock file.
-    fn outside(&self, outside: &str) -> Result<Step> {
+    fn outside(&self, outside: &str, needs_servers: bool) -> Result<Step> {
         let name = format!("outside crate ({outside})");
         suites::announce(&name);
-        if let Some(why) = self.why_not() {
+        if let Some(why) = self.why_not().filter(|_| needs_servers) {
             return Ok(suites::skipped(name, 1, why));
         }
         let watch = Stopwatch::start();

@@ -6,6 +6,7 @@
 //! * [`contract`]: what the ports promise, tried on every implementation.
 //! * [`servers`]: real Redis and PostgreSQL, started, stopped and paused by a test; [`proxy`]: faults on the way to them;
 //!   [`history`]: which of the reads that a test recorded were stale.
+//! * `file` (feature `sqlite`): a file of SQLite per test, with a table.
 //! * `harness` (feature `postgres`): a table with everything in it, and readers and writers under observation, on real servers.
 
 #[cfg(feature = "sim")]
@@ -16,6 +17,8 @@ pub mod contract;
 pub mod double;
 #[cfg(feature = "sim")]
 pub mod explorer;
+#[cfg(feature = "sqlite")]
+pub mod file;
 #[cfg(feature = "postgres")]
 pub mod harness;
 #[cfg(feature = "sim")]

@@ -47,6 +47,7 @@ fn subject<S: StorePort<Key = u32, Row = Cell>>(world: &World, store: S) -> Stor
         first_key: 1_000,
         patience: Duration::from_millis(50),
         commit_within: Some(Duration::from_secs(2)),
+        one_writer: false,
     }
 }
 

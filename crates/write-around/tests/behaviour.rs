@@ -126,6 +126,29 @@ async fn an_eventual_commit_of_unknown_outcome_invalidates() {
     }
 }
 
+/// What eventual mode gives away, and for how long: Redis does not hear of the commit, or the process dies right after it.
+#[tokio::test(start_paused = true)]
+async fn a_lost_invalidation_costs_at_most_the_time_to_live() {
+    for dies in [false, true] {
+        let rig = Arc::new(rig(false).await);
+        rig.redis.on("invalidate", if dies { Act::HoldBefore } else { Act::Fail(down) });
+        let writer = rig.clone();
+        #[expect(clippy::disallowed_methods, reason = "callers of a test")]
+        let writer = tokio::spawn(async move { writer.users.put(user(7, "new")).await });
+        rig.redis.called("invalidate", 1).await;
+        if dies {
+            rig.runtime.kill();
+        }
+        let written = writer.await.expect("no panic");
+        assert_eq!(written.is_err(), dies, "{written:?}");
+        assert_eq!(rig.rows.row(&7), Some(user(7, "new")), "committed");
+        assert_eq!(rig.users.get(&7).await.expect("get"), Some(user(7, "old")), "nobody told the cache");
+        rig.runtime.sleep(TTL * 11 / 10).await;
+        let found = rig.users.get(&7).await.expect("get");
+        assert_eq!(found, Some(user(7, "new")), "invariant violated: an old row ends by its time-to-live");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_transaction_touches_what_it_changed() {
     for strict in [false, true] {

@@ -128,7 +128,7 @@ fn cargo_test(patch: &Patch, copy: &Copy) -> Command {
         target => command.args(["--test", target]),
     };
     // Whether this test needs it or not, so that all patches share one build.
-    command.args(["--features", "postgres"]);
+    command.args(["--features", "postgres,sqlite"]);
     command.current_dir(copy.tree()).env("CARGO_TARGET_DIR", copy.target_dir()).env("RUST_BACKTRACE", "0");
     command
 }

@@ -5,7 +5,7 @@
 /// - `directory` holds the migration, as the package has it.
 /// - `is_prepared` is true when both tables are there.
 /// - `queue` makes two processes that make the same table at once do so one after the other.
-/// - `rest` makes the fences 1 to `$2 - 1` of namespace `$1`.
+/// - `rest` makes the fences from 1 up to one less than its second parameter, of the namespace that is its first.
 /// - `older` is true of a batch that has been in the log for longer than `$3` milliseconds.
 macro_rules! bookkeeping {
     ($connection:ty {
@@ -29,7 +29,7 @@ macro_rules! bookkeeping {
             use writeway_batch::dsl as log;
             use writeway_fence::dsl as fence;
 
-            /// So many of the oldest batches are looked at after each flush.
+            /// So many of the oldest batches are looked at after each flush. SQLite numbers its parameters by their first use.
             const TRIM: &str = concat!(
                 "DELETE FROM writeway_batch WHERE namespace = $1 AND shard = $2 AND batch IN (",
                 "SELECT batch FROM (SELECT batch, flushed_at FROM writeway_batch WHERE namespace = $1 AND shard = $2 ",

@@ -13,6 +13,7 @@ use crate::explorer::{Verdict, Violation};
 pub(super) fn checks<S: Store>() -> Vec<Check<StoreSubject<S>>> {
     let check = |name, run| Check { name, unfit: |_| None, run };
     let unbounded = |s: &StoreSubject<S>| s.commit_within.is_none().then_some("this server has no time-outs");
+    let one_writer = |s: &StoreSubject<S>| s.one_writer.then_some("this server has one writer");
     vec![
         check("a row knows its key", |s| Box::pin(row_key(s))),
         check("a fetch returns the rows that exist", |s| Box::pin(fetch(s))),
@@ -26,7 +27,7 @@ pub(super) fn checks<S: Store>() -> Vec<Check<StoreSubject<S>>> {
         check("a transaction sees its own changes", |s| Box::pin(own_changes(s))),
         check("a second writer of a row waits for the first", |s| Box::pin(row_locks(s, true))),
         check("a second writer of a missing row waits for the first", |s| Box::pin(row_locks(s, false))),
-        check("writers of different rows do not wait", |s| Box::pin(apart(s))),
+        Check { name: "writers of different rows do not wait", unfit: one_writer, run: |s| Box::pin(apart(s)) },
         check("a reader does not wait for a writer", |s| Box::pin(readers(s))),
         check("an autocommitted change is there at once", |s| Box::pin(autocommit(s))),
         Check { name: "no commit lands after the time-outs", unfit: unbounded, run: |s| Box::pin(too_late(s)) },

@@ -147,6 +147,8 @@ pub struct StoreSubject<S: Store> {
     pub patience: Duration,
     /// What the server's time-outs are surely below, where it has any: commits later than that must not land.
     pub commit_within: Option<Duration>,
+    /// There is one writer at a time, whatever the rows.
+    pub one_writer: bool,
 }
 
 impl<S: Store> fmt::Debug for StoreSubject<S> {

@@ -81,6 +81,7 @@ async fn run<const ONE: bool>(implementation: &str, first_key: u32) {
         first_key,
         patience: Duration::from_millis(200),
         commit_within: Some(Duration::from_secs(2)),
+        one_writer: false,
     };
     let ran = contract::store(implementation, &subject).await;
     ran.assert_held();

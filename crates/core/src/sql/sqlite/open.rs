@@ -56,10 +56,11 @@ fn checked(path: &Path) -> Result<String> {
 }
 
 async fn pools(path: &str, kept: Option<Arc<dyn Any + Send + Sync>>) -> Result<Pools<AsyncSqliteConnection>> {
-    let writers = pool(path, 1, false).await?;
-    // Says at once what is wrong with the file, and makes it before anybody reads.
-    drop(writers.get().await.map_err(classify_checkout)?);
-    Ok(Pools::keeping(pool(path, READERS, true).await?, writers, kept))
+    // Makes the file, or says at once what is wrong with it: a pool would try again for a while.
+    let unopened = |e| Error::unavailable("the SQLite file could not be opened").with_source(e);
+    drop(AsyncSqliteConnection::establish(path).await.map_err(unopened)?);
+    let (readers, writers) = (pool(path, READERS, true).await?, pool(path, 1, false).await?);
+    Ok(Pools::keeping(readers, writers, kept))
 }
 
 async fn pool(path: &str, size: u32, reads_only: bool) -> Result<Pool<AsyncSqliteConnection>> {
