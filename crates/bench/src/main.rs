@@ -122,7 +122,7 @@ async fn tell<P: Place>(place: &mut P, arguments: &Arguments) -> Result<()> {
     let plan = arguments.plan();
     // What these refuse is refused before anything is measured.
     let earlier = arguments.compare.as_ref().map(|path| Earlier::read(path, P::KIND, plan.name)).transpose()?;
-    let guide = arguments.guide.then(|| Guide::find(Path::new("."))).transpose()?;
+    let guide = arguments.guide.then(|| Guide::find(Path::new(""))).transpose()?;
     let report = measure(place, plan).await?;
     tables::print(&report, earlier.as_ref());
     println!("{}", report.save(arguments.json.as_deref())?.display());

@@ -50,7 +50,7 @@ const EMBEDDED: &str =
 const LEFT_OUT: [&str; 3] = [
     "writes to the cache, per 1,000 writes: it is Redis that counts its commands",
     "ratios against raw Redis: a hit, many hits, a miss, an accepted change, a flush",
-    "loss when Redis or its machine dies: here it is the application that has the accepted changes",
+    "all that only servers have: round trips, several processes, several writers in SQL at once, eviction",
 ];
 
 pub(crate) fn print(report: &Report, earlier: Option<&Earlier>) {

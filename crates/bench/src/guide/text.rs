@@ -12,13 +12,15 @@ use crate::workload::Kind;
 pub(super) struct Words {
     heads: [[&'static str; 2]; FIGURES],
     workload: fn(Kind) -> &'static str,
-    /// Of the date, the plan, the machine.
+    /// Beside the heads.
+    note: &'static str,
+    /// Of the date, the plan, the commit, the machine.
     machine: fn(&[&str]) -> String,
     /// Of the servers and of how it was measured.
     servers: fn(&[&str]) -> String,
 }
 
-const FIGURES: usize = 8;
+const FIGURES: usize = 9;
 const NONE: &str = "–";
 
 pub(super) static ENGLISH: Words = Words {
@@ -26,6 +28,7 @@ pub(super) static ENGLISH: Words = Words {
         ["reads, µs", "p50 / p99"],
         ["writes, µs", "p50 / p99"],
         ["calls", "per s"],
+        ["in SQL", "per s"],
         ["", "misses"],
         ["SQL", "statements"],
         ["SQL", "rows"],
@@ -37,13 +40,9 @@ pub(super) static ENGLISH: Words = Words {
         Kind::Likes => "likes: 90 % upserts of popular rows, 10 % reads",
         Kind::EventLog => "event log: 95 % inserts, 5 % reads, mostly of recent rows",
     },
-    machine: |of| format!("{}, {} run; {}, {} cores, kernel {}", of[0], of[1], of[2], of[3], of[4]),
-    servers: |of| {
-        format!(
-            "Redis {}, PostgreSQL {}, Writeway {}; {} rows of {} B, {} tasks; SQL: per 1,000 writes",
-            of[0], of[1], of[2], of[3], of[4], of[5]
-        )
-    },
+    note: "SQL: per 1,000 writes",
+    machine: |of| format!("{}, {} run of {}; {}, {} cores, kernel {}", of[0], of[1], of[2], of[3], of[4], of[5]),
+    servers: |of| format!("Redis {}, PostgreSQL {}; {} rows of {} B, {} tasks", of[0], of[1], of[2], of[3], of[4]),
 };
 
 pub(super) static KOREAN: Words = Words {
@@ -51,6 +50,7 @@ pub(super) static KOREAN: Words = Words {
         ["읽기, µs", "p50 / p99"],
         ["쓰기, µs", "p50 / p99"],
         ["초당", "호출"],
+        ["초당", "SQL까지"],
         ["", "미스"],
         ["SQL", "문장"],
         ["SQL", "row"],
@@ -62,18 +62,18 @@ pub(super) static KOREAN: Words = Words {
         Kind::Likes => "likes(좋아요): 인기 있는 row의 upsert 90 %, 읽기 10 %",
         Kind::EventLog => "event log(이벤트 기록): insert 95 %, 주로 최근 row의 읽기 5 %",
     },
-    machine: |of| format!("{}, {} 실행, {}, 코어 {}개, 커널 {}", of[0], of[1], of[2], of[3], of[4]),
-    servers: |of| {
-        format!(
-            "Redis {}, PostgreSQL {}, Writeway {}, {} B인 row {}개, task {}개, SQL은 쓰기 1,000건당",
-            of[0], of[1], of[2], of[4], of[3], of[5]
-        )
-    },
+    note: "SQL은 쓰기 1,000건당",
+    machine: |of| format!("{}, {} 실행({}), {}, 코어 {}개, 커널 {}", of[0], of[1], of[2], of[3], of[4], of[5]),
+    servers: |of| format!("Redis {}, PostgreSQL {}, {} B인 row {}개, task {}개", of[0], of[1], of[3], of[2], of[4]),
 };
 
 /// At most 25 lines of at most 110 columns, as far as the figures are of usual length.
 pub(super) fn table(report: &Report, words: &Words) -> String {
-    let mut rows: Vec<Line> = (0..2).map(|at| Line::Row("", words.heads.map(|head| head[at].to_owned()))).collect();
+    let mut rows: Vec<Line> = [words.note, ""]
+        .into_iter()
+        .enumerate()
+        .map(|(at, name)| Line::Row(name, words.heads.map(|head| head[at].to_owned())))
+        .collect();
     // One size: the least is what the strategies differ by most.
     let bytes = report.comparisons.first().map_or(0, |comparison| comparison.value_bytes);
     for comparison in report.comparisons.iter().filter(|comparison| comparison.value_bytes == bytes) {
@@ -82,11 +82,15 @@ pub(super) fn table(report: &Report, words: &Words) -> String {
     }
     let environment = &report.environment;
     let (date, fact) = (date(report.seconds_since_1970), |group, name| environment.fact(group, name));
-    let machine = [&date, report.plan.name, fact("machine", "cpu"), fact("machine", "cores"), fact("machine", "kernel")];
+    let of_machine = |name| fact("machine", name);
+    let machine =
+        [&date, report.plan.name, fact("client", "commit"), of_machine("cpu"), of_machine("cores"), of_machine("kernel")];
     let redis = format!("{} (AOF {})", fact("Redis", "version"), fact("Redis", "AOF"));
-    let postgresql = format!("{} (fsync {})", fact("PostgreSQL", "version"), fact("PostgreSQL", "fsync"));
+    // Distributions add their own after a space.
+    let version = fact("PostgreSQL", "version").split(' ').next().unwrap_or_default();
+    let postgresql = format!("{version} (fsync {})", fact("PostgreSQL", "fsync"));
     let [keys, tasks, bytes] = [report.plan.keys.to_string(), report.plan.tasks.to_string(), bytes.to_string()];
-    let servers = [&redis, &postgresql, fact("client", "commit"), &keys, &bytes, &tasks];
+    let servers = [redis.as_str(), &postgresql, &keys, &bytes, &tasks];
     let mut text = vec![(words.machine)(&machine), (words.servers)(&servers)];
     text.extend(aligned(&rows));
     text.join("\n")
@@ -117,6 +121,7 @@ fn figures(column: &Column, loss: Option<&Loss>) -> [String; FIGURES] {
         quantiles(column.read_microseconds),
         quantiles(column.write_microseconds),
         format!("{:.0}", column.calls_per_second.median),
+        format!("{:.0}", column.settled_writes_per_second.median),
         percent(column.miss_ratio, 1).unwrap_or_else(none),
         count(column.sql_statements_per_1000),
         count(column.sql_rows_per_1000),
@@ -190,7 +195,7 @@ mod tests {
             Line::Row(name, std::array::from_fn(|at| if at == 0 { first.to_owned() } else { "1".to_owned() }))
         };
         let lines = aligned(&[row("", "읽기"), Line::Title("제목"), row("write-back", "123456")]);
-        assert_eq!(lines[0], format!("  {}    읽기{}", " ".repeat(10), "  1".repeat(7)));
+        assert_eq!(lines[0], format!("  {}    읽기{}", " ".repeat(10), "  1".repeat(FIGURES - 1)));
         assert_eq!((lines[1].as_str(), width(&lines[0])), ("제목", width(&lines[2])));
     }
 
