@@ -72,7 +72,7 @@ pub(super) fn table(report: &Report, words: &Words) -> String {
     let mut rows: Vec<Line> = [words.note, ""]
         .into_iter()
         .enumerate()
-        .map(|(at, name)| Line::Row(name, words.heads.map(|head| head[at].to_owned())))
+        .map(|(at, name)| Line::Row(name, words.heads.map(|head| head[at].to_owned()).into()))
         .collect();
     // One size: the least is what the strategies differ by most.
     let bytes = report.comparisons.first().map_or(0, |comparison| comparison.value_bytes);
@@ -98,13 +98,13 @@ pub(super) fn table(report: &Report, words: &Words) -> String {
 
 enum Line {
     Title(&'static str),
-    Row(&'static str, [String; FIGURES]),
+    Row(&'static str, Box<[String; FIGURES]>),
 }
 
 fn subjects<'a>(comparison: &'a Comparison, losses: &'a [Loss]) -> impl Iterator<Item = Line> + 'a {
     comparison.subjects.iter().map(|column| {
         let loss = losses.iter().find(|loss| loss.subject == column.subject);
-        Line::Row(short(column.subject), figures(column, loss))
+        Line::Row(short(column.subject), figures(column, loss).into())
     })
 }
 
@@ -191,9 +191,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_figure_hangul_counted_twice() {
-        let row = |name, first: &str| {
-            Line::Row(name, std::array::from_fn(|at| if at == 0 { first.to_owned() } else { "1".to_owned() }))
-        };
+        let row =
+            |name, first: &str| Line::Row(name, std::array::from_fn(|at| if at == 0 { first } else { "1" }.to_owned()).into());
         let lines = aligned(&[row("", "읽기"), Line::Title("제목"), row("write-back", "123456")]);
         assert_eq!(lines[0], format!("  {}    읽기{}", " ".repeat(10), "  1".repeat(FIGURES - 1)));
         assert_eq!((lines[1].as_str(), width(&lines[0])), ("제목", width(&lines[2])));
