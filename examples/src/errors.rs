@@ -13,6 +13,7 @@ use diesel::result::{DatabaseErrorKind as Violation, Error as Diesel};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::TcpListener;
+use writeway_through::sql::statement_failed;
 use writeway_through::store::Store;
 use writeway_through::{CacheEffect, Error, Kind, Outcome, WriteThrough};
 
@@ -34,18 +35,10 @@ impl From<Error> for Failure {
 /// From a statement of one's own, after `begin`. The transaction is dropped with it: nothing is committed.
 impl From<Diesel> for Failure {
     fn from(cause: Diesel) -> Self {
-        let passes = matches!(
-            cause,
-            Diesel::DatabaseError(
-                Violation::ClosedConnection
-                    | Violation::ReadOnlyTransaction
-                    | Violation::SerializationFailure
-                    | Violation::UnableToSendCommand,
-                _,
-            )
-        );
-        let error = if passes { Error::unavailable("SQL did not answer") } else { Error::rejected("SQL refused a statement") };
-        Failure::Of(error.with_source(cause))
+        match cause {
+            Diesel::NotFound => Failure::Missing,
+            cause => Failure::Of(statement_failed(cause)),
+        }
     }
 }
 

@@ -4,19 +4,23 @@
 mod bench;
 mod bugs;
 mod ci;
-mod deny;
 mod itest;
 mod tidy;
+mod up;
 // What they stand on
 mod child;
 mod clock;
+mod copy;
 mod interrupt;
+mod progress;
 mod services;
 mod sources;
 mod suites;
 mod tally;
+mod toolchain;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process;
 
 use anyhow::Result;
@@ -45,7 +49,7 @@ enum Command {
     /// Run one gate, or all of them
     Ci {
         job: Option<ci::Job>,
-        /// Get what a job is missing: servers, cargo-deny
+        /// Get what a job is missing: servers, cargo-deny, toolchains
         #[arg(long)]
         install: bool,
     },
@@ -59,6 +63,17 @@ enum Command {
     },
     /// Check what no compiler checks
     Tidy,
+    /// Start a private Redis and PostgreSQL in the background, to play with; prints how to reach them: eval "$(cargo xtask up)"
+    Up {
+        /// Get missing servers from the system's package manager
+        #[arg(long)]
+        install: bool,
+    },
+    /// End what `up` started, and remove its data
+    Down,
+    /// Own the servers of `up`
+    #[command(hide = true)]
+    Keep { dir: PathBuf, redis: PathBuf, postgres: PathBuf },
     /// Clear out what a run made in servers that were given
     #[command(hide = true)]
     Clear {
@@ -84,6 +99,9 @@ fn run(command: Command) -> Result<()> {
         Command::Ci { job, install } => ci::run(job, install),
         Command::Bugs { names, install } => bugs::run(&names, install),
         Command::Tidy => tidy::run(),
+        Command::Up { install } => up::up(install),
+        Command::Down => up::down(),
+        Command::Keep { dir, redis, postgres } => up::keep(&dir, &redis, &postgres),
         Command::Clear { redis_prefix, database } => services::clear(redis_prefix.as_deref(), database.as_deref()),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -18,9 +18,16 @@ pub(crate) struct Workspace {
     packages: Vec<Package>,
 }
 
-struct Package {
-    name: String,
-    features: BTreeSet<String>,
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// Without `default`.
+    pub(crate) features: BTreeSet<String>,
+    /// From the workspace's root.
+    pub(crate) dir: PathBuf,
+    /// The least Rust that it says it needs.
+    pub(crate) rust_version: String,
+    is_published: bool,
     /// What it stands on in a user's build.
     dependencies: BTreeSet<String>,
     tests: Vec<Test>,
@@ -39,8 +46,14 @@ impl Workspace {
         }
         let metadata: Value = serde_json::from_slice(&output.stdout).context("read cargo metadata")?;
         let path = |key: &str| metadata[key].as_str().map(PathBuf::from).with_context(|| format!("cargo metadata has no {key}"));
-        let packages = list(&metadata["packages"]).map(Package::read).collect();
-        Ok(Self { root: path("workspace_root")?, target_dir: path("target_directory")?, packages })
+        let root = path("workspace_root")?;
+        let packages = list(&metadata["packages"]).map(|package| Package::read(package, &root)).collect();
+        Ok(Self { root, target_dir: path("target_directory")?, packages })
+    }
+
+    /// What goes to the registry.
+    pub(crate) fn published(&self) -> impl Iterator<Item = &Package> {
+        self.packages.iter().filter(|package| package.is_published)
     }
 
     /// Test targets that need no server; the names of all packages' targets are one set, as `cargo test --test` sees them.
@@ -78,15 +91,23 @@ impl Workspace {
 }
 
 impl Package {
-    fn read(package: &Value) -> Self {
+    fn read(package: &Value, root: &Path) -> Self {
         let of_kind = |target: &&Value, kind: &str| list(&target["kind"]).any(|found| found == kind);
         let tests = list(&package["targets"]).filter(|target| of_kind(target, "test")).map(|target| Test {
             name: text(&target["name"]),
             required_features: list(&target["required-features"]).map(text).collect(),
         });
+        let features = package["features"].as_object().into_iter().flat_map(|features| features.keys().cloned());
+        let manifest = PathBuf::from(text(&package["manifest_path"]));
+        let dir = manifest.parent().and_then(|dir| dir.strip_prefix(root).ok()).unwrap_or(Path::new(""));
         Self {
             name: text(&package["name"]),
-            features: package["features"].as_object().into_iter().flat_map(|features| features.keys().cloned()).collect(),
+            version: text(&package["version"]),
+            features: features.filter(|feature| feature != "default").collect(),
+            dir: dir.to_owned(),
+            rust_version: text(&package["rust_version"]),
+            // `publish = false` is an empty list of registries.
+            is_published: package["publish"].is_null(),
             dependencies: list(&package["dependencies"]).filter(|d| d["kind"].is_null()).map(|d| text(&d["name"])).collect(),
             tests: tests.collect(),
         }

@@ -57,12 +57,13 @@ fn a_constraint_is_the_clients_matter() {
 }
 
 #[tokio::test]
-async fn a_statement_of_ones_own_is_told_apart_as_far_as_diesel_does() {
-    let said = |violation| Failure::from(Diesel::DatabaseError(violation, Box::new("canary".to_owned())));
-    assert_eq!(answer(said(Violation::UniqueViolation)).await.0, 409);
-    assert_eq!(answer(said(Violation::ClosedConnection)).await.0, 503);
-    assert_eq!(answer(said(Violation::Unknown)).await.0, 500);
-    assert_eq!(answer(Diesel::NotFound.into()).await.0, 500);
+async fn a_statement_of_ones_own_is_told_apart_as_the_librarys_are() {
+    let said = |violation, text: &str| Failure::from(Diesel::DatabaseError(violation, Box::new(text.to_owned())));
+    assert_eq!(answer(said(Violation::UniqueViolation, "canary")).await.0, 409);
+    assert_eq!(answer(said(Violation::ClosedConnection, "canary")).await.0, 503);
+    assert_eq!(answer(said(Violation::Unknown, "deadlock detected")).await.0, 503);
+    assert_eq!(answer(said(Violation::Unknown, "canary")).await.0, 500);
+    assert_eq!(answer(Diesel::NotFound.into()).await.0, 404);
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@
 //! `invariant violated: <the invariant that it names>`. Anything else fails the run: a patch that has grown stale, a test that
 //! fails for another reason, a test that was renamed.
 
-mod copy;
 mod patch;
+mod seed;
 
 use std::env;
 use std::fs;
@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use copy::Copy;
 use patch::Patch;
 
 use crate::child;
 use crate::clock::Stopwatch;
+use crate::copy::Copy;
+use crate::progress;
 use crate::services::Services;
 use crate::tally::Counts;
 use crate::workspace::{Workspace, cargo};
@@ -34,7 +35,7 @@ pub(crate) fn run(names: &[String], install: bool) -> Result<()> {
     let services = patches.iter().any(|patch| patch.needs_servers).then(|| Services::start(install)).transpose()?;
     println!("==> {} seeded bugs", patches.len());
 
-    let mut copy = Copy::new(&workspace)?;
+    let mut copy = Copy::new(&workspace, "bugs")?;
     let (mut found, mut missed, mut skipped) = (0, 0, 0);
     for patch in &patches {
         let needed = services.as_ref().filter(|_| patch.needs_servers);
@@ -83,10 +84,12 @@ fn patches(workspace: &Workspace, names: &[String]) -> Result<Vec<Patch>> {
 /// `None` when the bug was found, else what went wrong.
 fn find(patch: &Patch, copy: &mut Copy, services: Option<&Services>) -> Result<Option<String>> {
     copy.sync()?;
-    if let Err(error) = copy.apply(patch) {
+    if let Err(error) = seed::apply(copy, patch) {
         return Ok(Some(format!("{error:#}")));
     }
-    let (built, said) = child::run_quietly(cargo_test(patch, copy).arg("--no-run"), BUILD_LIMIT)?;
+    let mut build = cargo_test(patch, copy);
+    let building = format!("building {}", patch.name);
+    let (built, said) = progress::during(&building, || child::run_quietly(build.arg("--no-run"), BUILD_LIMIT))?;
     if !built.success() {
         return Ok(Some(format!("does not compile:\n{}", tail(&said))));
     }
@@ -94,7 +97,8 @@ fn find(patch: &Patch, copy: &mut Copy, services: Option<&Services>) -> Result<O
     command.envs(services.iter().flat_map(|services| services.env()));
     command.args(["--", &patch.test, "--exact", "--nocapture"]);
     let watch = Stopwatch::start();
-    let (_, said) = child::run_quietly(&mut command, TEST_LIMIT)?;
+    let testing = format!("testing {}", patch.name);
+    let (_, said) = progress::during(&testing, || child::run_quietly(&mut command, TEST_LIMIT))?;
     if watch.elapsed() > TEST_LIMIT {
         return Ok(Some(format!("the test did not end within {} s", TEST_LIMIT.as_secs())));
     }

@@ -8,22 +8,24 @@ use std::process::Command;
 /// `#!lua` script flags, which the cache's scripts stand on, came with Redis 7.
 const OLDEST_REDIS: u32 = 7;
 
-/// Where distributions, PostgreSQL's own packages and Homebrew put PostgreSQL; `*` is a version.
-const POSTGRES_DIRS: [&str; 8] = [
+/// Where distributions and PostgreSQL's own packages put PostgreSQL; `*` is a version.
+const POSTGRES_DIRS: [&str; 5] = [
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
     "/usr/local/pgsql/bin",
-    "/opt/homebrew/opt/postgresql@*/bin",
-    "/opt/homebrew/bin",
-    "/usr/local/opt/postgresql@*/bin",
     "/usr/local/bin",
     "/Applications/Postgres.app/Contents/Versions/*/bin",
 ];
-const REDIS_DIRS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin", "/usr/sbin"];
+const REDIS_DIRS: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/usr/sbin"];
+
+/// Homebrew's places, on Apple silicon and on Intel; elsewhere it lies where its own command does.
+const BREW_PREFIXES: [&str; 2] = ["/opt/homebrew", "/usr/local"];
+/// Below a prefix. What has a version in its name is in no common `bin`.
+const BREW_DIRS: [&str; 5] = ["bin", "opt/postgresql@*/bin", "opt/redis/bin", "opt/redis@*/bin", "opt/valkey/bin"];
 
 /// A `redis-server` or `valkey-server` that is new enough.
 pub(crate) fn redis() -> Option<PathBuf> {
-    let dirs = search_path().into_iter().chain(REDIS_DIRS.map(PathBuf::from));
+    let dirs = search_path().into_iter().chain(REDIS_DIRS.map(PathBuf::from)).chain(brew_dirs(&search_path()));
     let mut candidates = dirs.flat_map(|dir| ["redis-server", "valkey-server"].map(|name| dir.join(name)));
     candidates.find(|binary| {
         let version = binary.exists().then(|| major_version(binary)).flatten();
@@ -37,7 +39,8 @@ pub(crate) fn redis() -> Option<PathBuf> {
 /// The directory of the newest PostgreSQL that has both `initdb` and `postgres`, with links followed: a link to `postgres`
 /// alone does not lead PostgreSQL to its own files.
 pub(crate) fn postgres() -> Option<PathBuf> {
-    let dirs = search_path().into_iter().chain(POSTGRES_DIRS.iter().flat_map(|pattern| expand(pattern)));
+    let usual = POSTGRES_DIRS.iter().flat_map(|pattern| expand(pattern));
+    let dirs = search_path().into_iter().chain(usual).chain(brew_dirs(&search_path()));
     let real = dirs.filter_map(|dir| Some(dir.join("postgres").canonicalize().ok()?.parent()?.to_owned()));
     let usable = real.filter(|dir| dir.join("initdb").exists());
     usable
@@ -62,6 +65,14 @@ pub(crate) fn on_path(program: &str) -> bool {
     search_path().iter().any(|dir| dir.join(program).is_file())
 }
 
+/// Directories in which Homebrew puts servers: below its usual prefixes, and below the one whose `bin/brew` is in the path.
+fn brew_dirs(search_path: &[PathBuf]) -> Vec<PathBuf> {
+    let brew = search_path.iter().filter(|dir| dir.join("brew").is_file()).filter_map(|dir| dir.parent());
+    let prefixes = BREW_PREFIXES.iter().map(Path::new).chain(brew);
+    let patterns = prefixes.flat_map(|prefix| BREW_DIRS.map(|dir| prefix.join(dir)));
+    patterns.flat_map(|pattern| expand(&pattern.to_string_lossy())).collect()
+}
+
 fn search_path() -> Vec<PathBuf> {
     env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default()
 }
@@ -81,6 +92,20 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_homebrew_keeps_out_of_the_path_is_found_below_its_prefix() {
+        let root = tempfile::tempdir().unwrap();
+        for dir in ["bin", "opt/postgresql@17/bin", "opt/redis@8.2/bin"] {
+            fs::create_dir_all(root.path().join(dir)).unwrap();
+        }
+        fs::write(root.path().join("bin/brew"), "").unwrap();
+        let found = brew_dirs(&[root.path().join("bin")]);
+        for dir in ["bin", "opt/postgresql@17/bin", "opt/redis@8.2/bin", "opt/valkey/bin"] {
+            assert!(found.contains(&root.path().join(dir)), "{dir}");
+        }
+        assert!(!brew_dirs(&[]).iter().any(|dir| dir.starts_with(root.path())));
+    }
 
     #[test]
     fn a_pattern_finds_the_directories_it_names() {

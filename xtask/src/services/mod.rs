@@ -15,15 +15,23 @@ use writeway_testkit::servers::{Postgres, Redis};
 
 use crate::clock::Stopwatch;
 use crate::interrupt;
+use crate::progress;
 
 pub(crate) use given::clear;
 
 pub(crate) struct Services {
     redis: Option<RedisSource>,
     postgres: Option<PostgresSource>,
-    /// Where it was found here, also beside a given one: fault tests stop and freeze servers of their own.
-    redis_binary: Option<PathBuf>,
-    postgres_bin: Option<PathBuf>,
+    /// Also beside a given one: fault tests stop and freeze servers of their own.
+    binaries: Binaries,
+}
+
+/// What was found on the machine.
+pub(crate) struct Binaries {
+    /// `redis-server` or `valkey-server`.
+    pub(crate) redis: Option<PathBuf>,
+    /// The directory of `initdb` and `postgres`.
+    pub(crate) postgres: Option<PathBuf>,
 }
 
 enum RedisSource {
@@ -42,28 +50,20 @@ impl Services {
         println!("==> services");
         let name = format!("writeway_{:012x}", fastrand::u64(..1 << 48));
         let (redis_url, postgres_url) = (url("REDIS_URL"), url("DATABASE_URL"));
-        let (mut redis_binary, mut postgres_bin) = (find::redis(), find::postgres());
-        let wanted = (redis_url.is_none() && redis_binary.is_none(), postgres_url.is_none() && postgres_bin.is_none());
-        if install && (wanted.0 || wanted.1) {
-            install::install(wanted.0, wanted.1)?;
-            (redis_binary, postgres_bin) = (find::redis(), find::postgres());
-            if (wanted.0 && redis_binary.is_none()) || (wanted.1 && postgres_bin.is_none()) {
-                bail!("what the package manager installed is not found, or too old: Redis must be 7 or later");
-            }
-        }
-        let redis = match (redis_url, &redis_binary) {
+        let binaries = Binaries::find(install, redis_url.is_none(), postgres_url.is_none())?;
+        let redis = match (redis_url, &binaries.redis) {
             (Some(url), _) => Some(given_redis(url, &name)?),
             (None, Some(binary)) => Some(private_redis(binary, name.clone())?),
             (None, None) => None,
         };
         interrupt::check()?;
-        let postgres = match (postgres_url, &postgres_bin) {
+        let postgres = match (postgres_url, &binaries.postgres) {
             (Some(url), _) => Some(given_postgres(&url, &name)?),
             (None, Some(bin)) => Some(private_postgres(bin)?),
             (None, None) => None,
         };
         interrupt::check()?;
-        let services = Self { redis, postgres, redis_binary, postgres_bin };
+        let services = Self { redis, postgres, binaries };
         for what in services.missing() {
             println!("      {what}: none");
         }
@@ -77,7 +77,7 @@ impl Services {
 
     /// Of what there is no binary here, so that a fault test cannot start one of its own.
     pub(crate) fn not_startable(&self) -> Vec<&'static str> {
-        absent(self.redis_binary.is_none(), self.postgres_bin.is_none())
+        self.binaries.missing()
     }
 
     /// What tests read.
@@ -98,9 +98,31 @@ impl Services {
             }
             None => {}
         }
-        env.extend(self.redis_binary.iter().map(|binary| ("WRITEWAY_REDIS_SERVER", binary.display().to_string())));
-        env.extend(self.postgres_bin.iter().map(|bin| ("WRITEWAY_PG_BIN", bin.display().to_string())));
+        env.extend(self.binaries.redis.iter().map(|binary| ("WRITEWAY_REDIS_SERVER", binary.display().to_string())));
+        env.extend(self.binaries.postgres.iter().map(|bin| ("WRITEWAY_PG_BIN", bin.display().to_string())));
         env
+    }
+}
+
+impl Binaries {
+    /// Looks for both; with `install`, gets those that are needed and not there from the system's package manager.
+    pub(crate) fn find(install: bool, need_redis: bool, need_postgres: bool) -> Result<Self> {
+        let look = || Self { redis: find::redis(), postgres: find::postgres() };
+        let found = look();
+        let (redis, postgres) = (need_redis && found.redis.is_none(), need_postgres && found.postgres.is_none());
+        if !install || !(redis || postgres) {
+            return Ok(found);
+        }
+        install::install(redis, postgres)?;
+        let found = look();
+        if (redis && found.redis.is_none()) || (postgres && found.postgres.is_none()) {
+            bail!("what the package manager installed is not found, or too old: Redis must be 7 or later");
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        absent(self.redis.is_none(), self.postgres.is_none())
     }
 }
 
@@ -114,13 +136,13 @@ fn url(variable: &str) -> Option<String> {
 }
 
 fn given_redis(url: String, name: &str) -> Result<RedisSource> {
-    let given = given::Prefix::new(url, name)?;
+    let given = progress::during("connecting to REDIS_URL", || given::Prefix::new(url, name))?;
     println!("      Redis: the one that REDIS_URL names, keys under {name}");
     Ok(RedisSource::Given(given))
 }
 
 fn given_postgres(url: &str, name: &str) -> Result<PostgresSource> {
-    let given = given::Database::new(url, name)?;
+    let given = progress::during("connecting to DATABASE_URL", || given::Database::new(url, name))?;
     println!("      PostgreSQL: the one that DATABASE_URL names, in a database {name}");
     Ok(PostgresSource::Given(given))
 }
@@ -134,7 +156,7 @@ fn private_redis(binary: &Path, prefix: String) -> Result<RedisSource> {
 
 fn private_postgres(bin: &Path) -> Result<PostgresSource> {
     let watch = Stopwatch::start();
-    let server = Postgres::start(bin)?;
+    let server = progress::during("starting PostgreSQL", || Postgres::start(bin))?;
     say_private("PostgreSQL", server.port(), bin, &watch);
     Ok(PostgresSource::Private(server))
 }

@@ -6,6 +6,7 @@
 mod code;
 mod documents;
 mod manifests;
+mod yaml;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,12 @@ pub(crate) fn run() -> Result<()> {
 
 fn complaints(workspace: &Workspace) -> Result<Complaints> {
     let project = Project::read(&workspace.root)?;
-    let rules = [code::complaints(&project), manifests::complaints(&project, workspace)?, documents::complaints(&project)];
+    let rules = [
+        code::complaints(&project),
+        manifests::complaints(&project, workspace)?,
+        documents::complaints(&project),
+        yaml::complaints(&project),
+    ];
     Ok(rules.concat())
 }
 
@@ -54,6 +60,11 @@ impl Project {
 
     fn text(&self, path: &str) -> Option<&str> {
         self.files.iter().find(|(known, _)| known == path).map(|(_, text)| text.as_str())
+    }
+
+    /// Whether files lie below it.
+    fn has_directory(&self, path: &str) -> bool {
+        self.files.iter().any(|(known, _)| known.strip_prefix(path).is_some_and(|rest| path.is_empty() || rest.starts_with('/')))
     }
 
     fn with_extension<'a>(&'a self, extension: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {

@@ -57,6 +57,22 @@ pub(super) fn classify_checkout(cause: RunError<PoolError>) -> Error {
     Error::unavailable(message).with_source(cause)
 }
 
+/// What the error of a statement of one's own means, as if this crate had sent it, in a transaction that was opened with `begin` and
+/// is given up for it: nothing of it is committed, so the outcome is `NotApplied`.
+///
+/// ```
+/// use writeway_core::diesel::result::{DatabaseErrorKind, Error};
+/// use writeway_core::error::Kind;
+/// use writeway_core::sql::statement_failed;
+///
+/// let deadlock = Error::DatabaseError(DatabaseErrorKind::Unknown, Box::new("deadlock detected".to_owned()));
+/// assert_eq!(statement_failed(deadlock).kind(), Kind::Unavailable);
+/// ```
+#[must_use]
+pub fn statement_failed(cause: Diesel) -> Error {
+    classify(&cause).into_error(cause)
+}
+
 /// What the error of a statement means.
 pub(super) fn classify(cause: &Diesel) -> Fault {
     use Kind::{Invalid, Rejected, Unavailable};

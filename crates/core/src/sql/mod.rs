@@ -70,6 +70,7 @@ mod sqlite;
 #[cfg(feature = "sqlite")]
 pub use bulk_upsert::SqliteUpsert;
 pub use cached::Cached;
+pub use classify::statement_failed;
 pub use connection::{Opening, Pool, SqlConnection};
 pub use fence::Bookkeeping;
 pub use pools::Pools;

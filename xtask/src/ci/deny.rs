@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::cargo_does;
 use crate::child;
-use crate::ci::cargo_does;
+use crate::progress;
 use crate::workspace::cargo;
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -23,7 +24,9 @@ pub(crate) fn run(install: bool) -> Result<()> {
     }
     cargo_does(&["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])?;
 
-    let (clean, said) = child::run_quietly(cargo().args(["deny", "check", "advisories"]), LIMIT)?;
+    let mut advisories = cargo();
+    advisories.args(["deny", "check", "advisories"]);
+    let (clean, said) = progress::during("advisories", || child::run_quietly(&mut advisories, LIMIT))?;
     if clean.success() {
         println!("advisories ok");
     } else if UNREACHABLE.iter().any(|words| said.contains(words)) {

@@ -1,45 +1,34 @@
-//! Rules about documents: code in them is code that is compiled, and the two languages say the same.
+//! Rules about documents: code in them is code that is compiled, what they name is there, and the two languages say the same.
+
+mod blocks;
+mod links;
+mod named_tests;
+
+use std::collections::BTreeSet;
 
 use super::{Complaints, Project};
 
-/// Before a code block: the block is that file, word for word.
-const SAME_AS: &str = "<!-- same as ";
+/// What the README shows first.
 const QUICKSTART: &str = "crates/write-through/examples/quickstart.rs";
 
 pub(super) fn complaints(project: &Project) -> Complaints {
     let mut complaints = Vec::new();
     for (path, text) in project.with_extension("md") {
-        complaints.extend(copies(project, path, text));
+        complaints.extend(blocks::complaints(project, path, text));
+        complaints.extend(links::complaints(project, path, text));
+        complaints.extend(named_tests::complaints(project, path, text));
         if let Some(other) = translation(path) {
             complaints.extend(project.text(&other).and_then(|translated| differ(path, text, &other, translated)));
         }
     }
     if let (Some(readme), Some(_)) = (project.text("README.md"), project.text(QUICKSTART)) {
-        let marker = format!("{SAME_AS}{QUICKSTART} -->");
+        let marker = format!("{}{QUICKSTART} -->", blocks::SAME_AS);
         if !readme.contains(&marker) {
             complaints.push(format!("README.md: shows the quickstart, after a line `{marker}`"));
         }
     }
+    complaints.extend(untranslated(project));
     complaints.extend(test_command(project));
-    complaints
-}
-
-/// Code blocks that claim to be a file.
-fn copies(project: &Project, path: &str, text: &str) -> Complaints {
-    let mut complaints = Vec::new();
-    for (before, after) in text.match_indices(SAME_AS).map(|(at, marker)| text.split_at(at + marker.len())) {
-        let number = before.lines().count();
-        let Some((file, after)) = after.split_once(" -->") else { continue };
-        let block = after.trim_start().strip_prefix("```").and_then(|fence| fence.split_once('\n')?.1.split_once("```\n"));
-        match (project.text(file), block) {
-            (None, _) => complaints.push(format!("{path}:{number}: there is no {file}")),
-            (_, None) => complaints.push(format!("{path}:{number}: no code block follows")),
-            (Some(content), Some((shown, _))) if shown != content => {
-                complaints.push(format!("{path}:{number}: the code block is not {file} any more"));
-            }
-            _ => {}
-        }
-    }
     complaints
 }
 
@@ -51,6 +40,22 @@ fn translation(path: &str) -> Option<String> {
     }
 }
 
+/// Every chapter is there in both languages.
+fn untranslated(project: &Project) -> Complaints {
+    let chapters = |language: &str| -> BTreeSet<&str> {
+        project
+            .files
+            .iter()
+            .filter_map(|(path, _)| path.strip_prefix("docs/")?.strip_prefix(language)?.strip_prefix('/'))
+            .collect()
+    };
+    let (english, korean) = (chapters("en"), chapters("ko"));
+    let missing = |language: &str, chapter: &str| format!("docs/{language}/{chapter}: missing, and the other language has it");
+    let in_korean = english.difference(&korean).map(|chapter| missing("ko", chapter));
+    let in_english = korean.difference(&english).map(|chapter| missing("en", chapter));
+    in_korean.chain(in_english).collect()
+}
+
 fn differ(path: &str, text: &str, other: &str, translated: &str) -> Option<String> {
     let (here, there) = (shape(text), shape(translated));
     let say = |(headings, blocks): (usize, usize)| format!("{headings} headings and {blocks} code blocks");
@@ -59,15 +64,8 @@ fn differ(path: &str, text: &str, other: &str, translated: &str) -> Option<Strin
 
 /// Headings and code blocks; a `#` within a block is no heading.
 fn shape(text: &str) -> (usize, usize) {
-    let (mut headings, mut fences) = (0, 0);
-    for line in text.lines() {
-        if line.starts_with("```") {
-            fences += 1;
-        } else if fences % 2 == 0 && line.starts_with('#') {
-            headings += 1;
-        }
-    }
-    (headings, fences / 2)
+    let headings = blocks::prose(text).filter(|(_, line)| line.starts_with('#')).count();
+    (headings, blocks::blocks(text).len())
 }
 
 /// CI runs the command that the README names.
@@ -87,18 +85,17 @@ mod tests {
     }
 
     #[test]
-    fn a_code_block_that_drifted_from_its_file_is_noticed() {
-        let readme = "# A\n\n<!-- same as a.rs -->\n```rust\nfn a() {}\n```\n";
-        assert_eq!(complaints(&project(&[("README.md", readme), ("a.rs", "fn a() {}\n")])).len(), 0);
-        assert_eq!(complaints(&project(&[("README.md", readme), ("a.rs", "fn b() {}\n")])).len(), 1);
-        assert_eq!(complaints(&project(&[("README.md", readme)])).len(), 1);
-    }
-
-    #[test]
     fn a_translation_has_the_same_shape() {
         let english = "# A\n```sh\n# not a heading\n```\n## B\n";
         assert_eq!(complaints(&project(&[("README.md", english), ("README.ko.md", "# 가\n```sh\n```\n## 나\n")])).len(), 0);
         assert_eq!(complaints(&project(&[("README.md", english), ("README.ko.md", "# 가\n")])).len(), 1);
+    }
+
+    #[test]
+    fn a_chapter_is_there_in_both_languages() {
+        assert_eq!(complaints(&project(&[("docs/en/a.md", ""), ("docs/ko/a.md", "")])).len(), 0);
+        assert_eq!(complaints(&project(&[("docs/en/a.md", "")])).len(), 1);
+        assert_eq!(complaints(&project(&[("docs/ko/a.md", "")])).len(), 1);
     }
 
     #[test]

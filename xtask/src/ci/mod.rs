@@ -1,6 +1,14 @@
 //! `cargo xtask ci [job]`: every gate is a job here, so that what CI runs is what anybody can run.
 
+mod api;
+mod deny;
+mod features;
+mod minimal;
+mod msrv;
+mod package;
+
 use std::ffi::OsStr;
+use std::process::Command;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -8,7 +16,7 @@ use clap::ValueEnum;
 use crate::clock::Stopwatch;
 use crate::suites::Suites;
 use crate::workspace::{Workspace, cargo};
-use crate::{bugs, child, deny, interrupt, itest, tally, tidy};
+use crate::{bugs, child, interrupt, itest, tally, tidy};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Job {
@@ -22,18 +30,29 @@ pub(crate) enum Job {
     Doctest,
     /// The documentation itself
     Doc,
+    /// Every combination of the published crates' features
+    Features,
     /// Licences, sources, banned crates, advisories
     Deny,
+    /// What would go to the registry, built from there
+    Package,
     /// Every seeded bug is found
     Bugs,
     /// What a reviewer would forget
     Tidy,
-    /// Tests with servers; not among the gates that run without a job
+    /// The oldest Rust that the manifests name; by name only
+    Msrv,
+    /// The oldest dependencies that the manifests admit; by name only
+    Minimal,
+    /// Types of other crates in the public API; by name only
+    Api,
+    /// Tests with servers; by name only
     Itest,
 }
 
-/// In the order of how soon they fail.
-const GATES: [Job; 8] = [Job::Fmt, Job::Tidy, Job::Clippy, Job::Test, Job::Doctest, Job::Doc, Job::Deny, Job::Bugs];
+/// What runs when no job is named, in the order of how soon they fail: all that needs neither servers nor another toolchain.
+const GATES: [Job; 10] =
+    [Job::Fmt, Job::Tidy, Job::Clippy, Job::Test, Job::Doctest, Job::Doc, Job::Features, Job::Deny, Job::Package, Job::Bugs];
 
 /// One job, or all gates: these all run, and then it fails if one did.
 pub(crate) fn run(job: Option<Job>, install: bool) -> Result<()> {
@@ -73,7 +92,12 @@ fn run_job(job: Job, install: bool) -> Result<()> {
         Job::Test => tests(|suites| suites.in_process()),
         Job::Doctest => tests(|suites| suites.doc_tests()),
         Job::Doc => cargo_does(&["doc", "--workspace", "--no-deps", "--all-features"]),
+        Job::Features => features::run(),
         Job::Deny => deny::run(install),
+        Job::Package => package::run(),
+        Job::Msrv => msrv::run(install),
+        Job::Minimal => minimal::run(install),
+        Job::Api => api::run(install),
         Job::Bugs => bugs::run(&[], install),
         Job::Tidy => tidy::run(),
         Job::Itest => itest::run(install, false),
@@ -90,12 +114,15 @@ fn tests(suite: impl Fn(&Suites<'_>) -> Result<tally::Step>) -> Result<()> {
 }
 
 pub(crate) fn cargo_does(arguments: &[impl AsRef<OsStr>]) -> Result<()> {
-    let mut command = cargo();
-    command.args(arguments).env("RUSTDOCFLAGS", "-D warnings");
-    let status = child::run(&mut command)?;
+    succeed(cargo().args(arguments).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Runs it with our own output, which is the progress that is seen.
+fn succeed(command: &mut Command) -> Result<()> {
+    let status = child::run(command)?;
     if !status.success() {
-        let said: Vec<_> = arguments.iter().map(|argument| argument.as_ref().to_string_lossy()).collect();
-        bail!("cargo {} ended with {status}", said.join(" "));
+        let said = [command.get_program()].into_iter().chain(command.get_args()).map(|word| word.to_string_lossy());
+        bail!("{} ended with {status}", said.collect::<Vec<_>>().join(" "));
     }
     Ok(())
 }
