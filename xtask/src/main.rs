@@ -44,18 +44,8 @@ enum Command {
         #[arg(long)]
         long: bool,
     },
-    /// Measure the strategies against each other and against raw access; prints the comparison
-    Bench {
-        /// Get missing servers from the system's package manager
-        #[arg(long)]
-        install: bool,
-        /// End within a minute
-        #[arg(long)]
-        quick: bool,
-        /// Also write the figures to this file
-        #[arg(long, value_name = "PATH")]
-        json: Option<PathBuf>,
-    },
+    /// Measure the strategies against each other and against raw access: with servers, or embedded where there are none
+    Bench(bench::Arguments),
     /// Run one gate, or all of them
     Ci {
         job: Option<ci::Job>,
@@ -105,7 +95,7 @@ fn main() {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Itest { install, long } => itest::run(install, long),
-        Command::Bench { install, quick, json } => bench::run(install, quick, json),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Ci { job, install } => ci::run(job, install),
         Command::Bugs { names, install } => bugs::run(&names, install),
         Command::Tidy => tidy::run(),

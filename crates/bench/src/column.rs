@@ -54,7 +54,7 @@ pub(crate) struct Column {
     pub(crate) cache_writes_per_1000: Option<f64>,
     pub(crate) sql_statements_per_1000: Option<f64>,
     pub(crate) sql_rows_per_1000: Option<f64>,
-    /// Redis' own count per 1,000 writes, by command, those in scripts included.
+    /// Redis' own count per 1,000 writes, by command, those in scripts included; none where there is no Redis.
     pub(crate) cache_commands_per_1000: BTreeMap<String, f64>,
     /// Of writes that tell what became of the cached copy.
     pub(crate) published_share: Option<f64>,
@@ -103,10 +103,15 @@ impl Column {
             stale_at_rest,
             acknowledged_writes: tally.writes.count() + counted_writes,
             lost_writes,
-            cache_writes_per_1000: cached.then(|| per(&counted.cache_writes())).flatten(),
+            cache_writes_per_1000: counted.cache_writes().filter(|_| cached).and_then(|writes| per(&writes)),
             sql_statements_per_1000: per(&counted.statements),
             sql_rows_per_1000: per(&rows),
-            cache_commands_per_1000: counted.commands.iter().filter_map(|(name, n)| Some((name.clone(), per(n)?))).collect(),
+            cache_commands_per_1000: counted
+                .commands
+                .into_iter()
+                .flatten()
+                .filter_map(|(name, n)| Some((name, per(&n)?)))
+                .collect(),
             published_share: share(effects.published, effects.all()),
             invalidated_share: share(effects.invalidated, effects.all()),
             lapses_share: share(effects.lapses, effects.all()),
@@ -166,7 +171,7 @@ mod tests {
         tally.effects.published = 3 * reads / 4;
         tally.effects.invalidated = reads / 4;
         tally.took = Duration::from_secs(1);
-        let counted = Counted { statements: 3 * reads, commands: BTreeMap::from([("set".to_owned(), 2 * reads)]) };
+        let counted = Counted { statements: 3 * reads, commands: Some(BTreeMap::from([("set".to_owned(), 2 * reads)])) };
         let writes = tally.clone();
         let (settled, rows) = (Duration::from_secs(2), reads / 2);
         let (read_at_rest, stale_at_rest, lost_writes) = (9, 1, 0);

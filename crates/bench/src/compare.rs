@@ -11,12 +11,11 @@ use crate::column::{Column, Round};
 use crate::count::Count;
 use crate::keys::Keys;
 use crate::load::{Load, Mix};
+use crate::place::{Place, fresh_namespace};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::servers::Servers;
 use crate::staleness::Known;
 use crate::subject::{Kind, Subject};
-use crate::table;
 use crate::workload::{self, Workload};
 
 /// One table of the report.
@@ -35,7 +34,7 @@ const SETTLED: Duration = Duration::from_millis(20);
 
 /// # Errors
 /// If a server cannot be used, or the reads of SQL alone are found stale: then the checker is wrong.
-pub(crate) async fn compare(servers: &mut Servers, plan: &Plan, progress: &mut Progress) -> Result<Vec<Comparison>> {
+pub(crate) async fn compare(place: &mut impl Place, plan: &Plan, progress: &mut Progress) -> Result<Vec<Comparison>> {
     let mut comparisons = Vec::new();
     let tables = u32::try_from(plan.value_bytes.len() * workload::Kind::ALL.len())?;
     let mut deadline = clock::now();
@@ -50,7 +49,7 @@ pub(crate) async fn compare(servers: &mut Servers, plan: &Plan, progress: &mut P
                     let at = if number % 2 == 0 { (turn + number) % Kind::ALL.len() } else { Kind::ALL.len() - 1 - turn };
                     let kind = Kind::ALL[at];
                     progress.step(&what, &format!("{}, round {}", kind.name(), number + 1));
-                    let round = round(servers, plan, kind, workload, value_bytes).await;
+                    let round = round(place, plan, kind, workload, value_bytes).await;
                     rounds[at].push(round.with_context(|| format!("{} under {what}", kind.name()))?);
                 }
             }
@@ -64,10 +63,10 @@ pub(crate) async fn compare(servers: &mut Servers, plan: &Plan, progress: &mut P
     Ok(comparisons)
 }
 
-async fn round(servers: &mut Servers, plan: &Plan, kind: Kind, workload: workload::Kind, value_bytes: usize) -> Result<Round> {
+async fn round<P: Place>(place: &mut P, plan: &Plan, kind: Kind, workload: workload::Kind, value_bytes: usize) -> Result<Round> {
     let keys = Keys::new(plan.keys)?;
-    servers.reset(keys.count(), value_bytes).await?;
-    let subject = Arc::new(Subject::build(kind, servers, &servers.fresh_namespace()).await?);
+    place.reset(keys.count(), value_bytes).await?;
+    let subject = Arc::new(Subject::build(kind, place, &fresh_namespace()).await?);
     let all: Vec<i64> = (1..=keys.count()).collect();
     if workload != workload::Kind::EventLog {
         for page in all.chunks(PAGE) {
@@ -85,18 +84,18 @@ async fn round(servers: &mut Servers, plan: &Plan, kind: Kind, workload: workloa
 
     load.subject.settle().await?;
     let flushed = load.subject.rows_flushed().await?;
-    let count = Count::start(&mut servers.redis).await?;
+    let count = Count::start(place).await?;
     let started = clock::now();
     let writes = load.run(Mix::WritesOnly, plan.counted).await?;
     load.subject.settle().await?;
     let settled = clock::now() - started;
     Tokio.sleep(SETTLED).await;
-    let counted = count.stop(&mut servers.redis).await?;
+    let counted = count.stop(place).await?;
     let rows = load.subject.rows_flushed().await?.zip(flushed).map_or(writes.writes.count(), |(after, before)| after - before);
 
     let hottest = load.workload.hottest(plan.at_rest);
     let read_at_rest = hottest.len() as u64;
     let stale_at_rest = load.at_rest(hottest).await?;
-    let lost_writes = load.known.lost(table::versions(&mut servers.admin).await?);
+    let lost_writes = load.known.lost(place.versions().await?);
     Ok(Round { tally, looks, writes, settled, rows, counted, read_at_rest, stale_at_rest, lost_writes })
 }

@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 use redis::aio::MultiplexedConnection;
 
+use crate::place::Place;
+
 /// Formatting a statement costs more than counting it, so latencies are never measured while this is set.
 static COUNTING: AtomicBool = AtomicBool::new(false);
 static STATEMENTS: AtomicU64 = AtomicU64::new(0);
@@ -42,24 +44,27 @@ pub(crate) fn install() -> Result<()> {
     Ok(set_default_instrumentation(|| Some(Box::new(CountStatements)))?)
 }
 
+/// Calls by command, those that a script ran included.
+pub(crate) type Commands = BTreeMap<String, u64>;
+
 /// Counts from its start.
 pub(crate) struct Count {
-    commands: BTreeMap<String, u64>,
+    commands: Option<Commands>,
 }
 
 /// What was done meanwhile, by whomever.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counted {
     pub(crate) statements: u64,
-    /// By command, those that a script ran included.
-    pub(crate) commands: BTreeMap<String, u64>,
+    /// None where the cache does not count.
+    pub(crate) commands: Option<Commands>,
 }
 
 impl Count {
     /// # Errors
     /// If Redis does not tell its statistics.
-    pub(crate) async fn start(redis: &mut MultiplexedConnection) -> Result<Self> {
-        let commands = commands(redis).await?;
+    pub(crate) async fn start(place: &mut impl Place) -> Result<Self> {
+        let commands = place.commands().await?;
         STATEMENTS.store(0, Ordering::Relaxed);
         COUNTING.store(true, Ordering::Relaxed);
         Ok(Count { commands })
@@ -67,13 +72,14 @@ impl Count {
 
     /// # Errors
     /// If Redis does not tell its statistics.
-    pub(crate) async fn stop(self, redis: &mut MultiplexedConnection) -> Result<Counted> {
+    pub(crate) async fn stop(self, place: &mut impl Place) -> Result<Counted> {
         COUNTING.store(false, Ordering::Relaxed);
+        let before = self.commands.unwrap_or_default();
         let since = |(name, calls): (String, u64)| {
-            let more = calls.saturating_sub(self.commands.get(&name).copied().unwrap_or(0));
+            let more = calls.saturating_sub(before.get(&name).copied().unwrap_or(0));
             (more > 0 && name != "info").then_some((name, more))
         };
-        let commands = commands(redis).await?.into_iter().filter_map(since).collect();
+        let commands = place.commands().await?.map(|now| now.into_iter().filter_map(since).collect());
         Ok(Counted { statements: STATEMENTS.load(Ordering::Relaxed), commands })
     }
 }
@@ -81,17 +87,20 @@ impl Count {
 impl Counted {
     pub(crate) fn add(&mut self, other: Counted) {
         self.statements += other.statements;
-        for (name, calls) in other.commands {
-            *self.commands.entry(name).or_default() += calls;
+        for (name, calls) in other.commands.into_iter().flatten() {
+            *self.commands.get_or_insert_default().entry(name).or_default() += calls;
         }
     }
 
-    pub(crate) fn cache_writes(&self) -> u64 {
-        CACHE_WRITES.iter().filter_map(|&name| self.commands.get(name)).sum()
+    pub(crate) fn cache_writes(&self) -> Option<u64> {
+        let commands = self.commands.as_ref()?;
+        Some(CACHE_WRITES.iter().filter_map(|&name| commands.get(name)).sum())
     }
 }
 
-async fn commands(redis: &mut MultiplexedConnection) -> Result<BTreeMap<String, u64>> {
+/// # Errors
+/// If Redis does not tell its statistics.
+pub(crate) async fn commands(redis: &mut MultiplexedConnection) -> Result<Commands> {
     let info: String = redis::cmd("INFO").arg("commandstats").query_async(redis).await.context("INFO commandstats")?;
     Ok(info.lines().filter_map(calls).collect())
 }
@@ -117,8 +126,10 @@ mod tests {
     fn the_server_s_statistics_are_read() {
         assert_eq!(calls("cmdstat_set:calls=12,usec=30,usec_per_call=2.5"), Some(("set".to_owned(), 12)));
         assert_eq!(calls("# Commandstats"), None);
-        let mut sum = Counted { statements: 1, commands: BTreeMap::from([("set".to_owned(), 2), ("get".to_owned(), 9)]) };
-        sum.add(Counted { statements: 2, commands: BTreeMap::from([("set".to_owned(), 1), ("del".to_owned(), 4)]) });
-        assert_eq!((sum.statements, sum.cache_writes()), (3, 7));
+        let mut sum = Counted { statements: 1, commands: None };
+        assert_eq!(sum.cache_writes(), None);
+        sum.add(Counted { statements: 0, commands: Some(BTreeMap::from([("set".to_owned(), 2), ("get".to_owned(), 9)])) });
+        sum.add(Counted { statements: 2, commands: Some(BTreeMap::from([("set".to_owned(), 1), ("del".to_owned(), 4)])) });
+        assert_eq!((sum.statements, sum.cache_writes()), (3, Some(7)));
     }
 }

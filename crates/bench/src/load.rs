@@ -10,15 +10,15 @@ use tokio::task::JoinSet;
 use writeway_core::change::CacheEffect;
 
 use crate::clock;
+use crate::place::Place;
 use crate::staleness::Known;
 use crate::subject::Subject;
 use crate::summary::Latencies;
 use crate::workload::{Call, Workload};
 
 /// Everything that the tasks of one loop share.
-#[derive(Clone)]
-pub(crate) struct Load {
-    pub(crate) subject: Arc<Subject>,
+pub(crate) struct Load<P: Place> {
+    pub(crate) subject: Arc<Subject<P>>,
     pub(crate) workload: Arc<Workload>,
     pub(crate) known: Arc<Known>,
     pub(crate) tasks: u64,
@@ -52,7 +52,14 @@ pub(crate) enum Mix {
     WritesOnly,
 }
 
-impl Load {
+impl<P: Place> Clone for Load<P> {
+    fn clone(&self) -> Self {
+        let Load { subject, workload, known, tasks } = self;
+        Load { subject: subject.clone(), workload: workload.clone(), known: known.clone(), tasks: *tasks }
+    }
+}
+
+impl<P: Place> Load<P> {
     /// Runs for `span`, and until the calls under way then have ended.
     ///
     /// # Errors

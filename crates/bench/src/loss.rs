@@ -14,11 +14,11 @@ use serde::Serialize;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::clock;
+use crate::place::{self, Place};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::servers::Servers;
 use crate::subject::{Commit, Kind, Subject};
-use crate::table::{self, Row};
+use crate::table::Row;
 
 /// The namespace of the process that is killed, and of its successor.
 const NAMESPACE: &str = "killed";
@@ -36,34 +36,36 @@ pub(crate) struct Loss {
     pub(crate) not_in_sql_then: u64,
     /// Once a successor had taken over.
     pub(crate) lost: u64,
+    /// None must be: false where what was accepted and not flushed dies with the process, and nothing else is promised.
+    pub(crate) must_survive: bool,
 }
 
 /// # Errors
 /// If the process cannot be started, or a server refuses.
-pub(crate) async fn measure(servers: &mut Servers, plan: &Plan, progress: &mut Progress) -> Result<Vec<Loss>> {
+pub(crate) async fn measure(place: &mut impl Place, plan: &Plan, progress: &mut Progress) -> Result<Vec<Loss>> {
     let mut losses = Vec::new();
     for kind in Kind::ALL {
         progress.step("kill -9 of the application", kind.name());
-        losses.push(one(servers, plan, kind).await.with_context(|| format!("kill -9 under {}", kind.name()))?);
+        losses.push(one(place, plan, kind).await.with_context(|| format!("kill -9 under {}", kind.name()))?);
     }
     Ok(losses)
 }
 
-async fn one(servers: &mut Servers, plan: &Plan, kind: Kind) -> Result<Loss> {
-    servers.reset(0, plan.value_bytes[0]).await?;
+async fn one<P: Place>(place: &mut P, plan: &Plan, kind: Kind) -> Result<Loss> {
+    place.reset(0, plan.value_bytes[0]).await?;
     let mut victim = Command::new(std::env::current_exe().context("finding this program")?);
     let kind_name = kind.to_possible_value().context("a kind without a name")?;
     victim.arg("--victim").arg(kind_name.get_name()).args(plan.name.eq("quick").then_some("--quick"));
-    victim.env("REDIS_URL", &servers.redis_url).env("DATABASE_URL", &servers.database_url);
-    victim.env("WRITEWAY_PREFIX", &servers.prefix);
+    victim.args((P::KIND == place::Kind::Embedded).then_some("--embedded")).envs(place.for_another_process());
     let acknowledged = spawn_blocking(move || kill_in_the_midst(victim)).await??;
     anyhow::ensure!(!acknowledged.is_empty(), "the process that was to be killed had nothing acknowledged");
 
-    let not_in_sql_then = missing(servers, &acknowledged).await?;
-    let successor = Subject::build(kind, servers, NAMESPACE).await?;
+    let not_in_sql_then = missing(place, &acknowledged).await?;
+    let successor = Subject::build(kind, place, NAMESPACE).await?;
     successor.settle().await?;
-    let lost = missing(servers, &acknowledged).await?;
-    Ok(Loss { subject: kind.name(), acknowledged: acknowledged.len() as u64, not_in_sql_then, lost })
+    let lost = missing(place, &acknowledged).await?;
+    let must_survive = P::JOURNAL_OUTLIVES_US || kind != Kind::WriteBack;
+    Ok(Loss { subject: kind.name(), acknowledged: acknowledged.len() as u64, not_in_sql_then, lost, must_survive })
 }
 
 /// The ids that were acknowledged. What the process had written to its end of the pipe when it died is read to the last line.
@@ -86,8 +88,8 @@ fn kill_in_the_midst(mut victim: Command) -> Result<Vec<i64>> {
     Ok(acknowledged)
 }
 
-async fn missing(servers: &mut Servers, acknowledged: &[i64]) -> Result<u64> {
-    let there: BTreeSet<i64> = table::versions(&mut servers.admin).await?.into_iter().map(|(id, _)| id).collect();
+async fn missing(place: &mut impl Place, acknowledged: &[i64]) -> Result<u64> {
+    let there: BTreeSet<i64> = place.versions().await?.into_iter().map(|(id, _)| id).collect();
     Ok(acknowledged.iter().filter(|id| !there.contains(id)).count() as u64)
 }
 
@@ -95,8 +97,8 @@ async fn missing(servers: &mut Servers, acknowledged: &[i64]) -> Result<u64> {
 ///
 /// # Errors
 /// If a write fails, or nobody reads of it.
-pub(crate) async fn be_killed(servers: &Servers, plan: &Plan, kind: Kind) -> Result<()> {
-    let subject = Arc::new(Subject::build(kind, servers, NAMESPACE).await?);
+pub(crate) async fn be_killed(place: &impl Place, plan: &Plan, kind: Kind) -> Result<()> {
+    let subject = Arc::new(Subject::build(kind, place, NAMESPACE).await?);
     let next = Arc::new(AtomicI64::new(1));
     let until = clock::now() + LONGEST;
     let mut tasks = JoinSet::new();

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cases;
 use crate::subject;
 use crate::workload;
 
@@ -74,9 +73,9 @@ impl Plan {
     }
 
     /// How many times progress is told.
-    pub(crate) fn steps(&self) -> usize {
+    pub(crate) fn steps(&self, cases: usize) -> usize {
         let compared = workload::Kind::ALL.len() * self.value_bytes.len() * self.rounds * subject::Kind::ALL.len();
         let killed = if self.rounds > 0 { subject::Kind::ALL.len() } else { 0 };
-        compared + killed + if self.ratio_rounds > 0 { cases::COUNT } else { 0 }
+        compared + killed + if self.ratio_rounds > 0 { cases } else { 0 }
     }
 }

@@ -6,18 +6,18 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use diesel_async::{AsyncConnection, RunQueryDsl};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, Script};
-use writeway_core::sql::Cached;
+use writeway_core::sql::{Cached, Pool, SqlTable};
 
-use crate::servers::{Pool, Servers};
-use crate::table::{self, Row};
+use crate::place::Servers;
+use crate::table::{Entries, PgEntries, Row};
 
 #[derive(Clone)]
 pub(crate) struct Raw {
     redis: MultiplexedConnection,
-    pool: Pool,
+    pool: Pool<AsyncPgConnection>,
     stem: String,
     scripts: Arc<Scripts>,
 }
@@ -42,7 +42,7 @@ impl Raw {
             accept: Script::new(include_str!("../../core/src/redis/scripts/journal/accept.lua")),
         };
         let stem = format!("{}:raw:", servers.prefix);
-        Raw { redis: servers.redis.clone(), pool: servers.pool.clone(), stem, scripts: Arc::new(scripts) }
+        Raw { redis: servers.redis.clone(), pool: servers.pools.writers().clone(), stem, scripts: Arc::new(scripts) }
     }
 
     fn key(&self, id: i64) -> String {
@@ -65,7 +65,7 @@ impl Raw {
         let mut redis = self.redis.clone();
         let json: Option<Vec<u8>> = redis.get(self.key(id)).await?;
         anyhow::ensure!(json.is_none(), "the raw side's miss was a hit");
-        let row = table::select(&mut *self.pool.get().await?, id).await?;
+        let row = PgEntries::select(&mut *self.pool.get().await?, id).await?;
         if let Some(row) = &row {
             let () = redis.set_ex(self.key(id), serde_json::to_vec(row)?, SECONDS).await?;
         }
@@ -79,7 +79,7 @@ impl Raw {
         begin.arg(&token[..]).arg(2_000).arg(u64::MAX >> 12);
         let mut conn = self.pool.get().await?;
         let work = conn.transaction(async |conn| {
-            let row = table::upsert(conn, &[row]).await?.pop().context("no row")?;
+            let row = PgEntries::upsert(conn, &[row]).await?.pop().context("no row")?;
             let _: redis::Value = begin.invoke_async(&mut redis).await?;
             anyhow::Ok(row)
         });
@@ -92,7 +92,7 @@ impl Raw {
 
     /// The upsert, then the invalidation.
     pub(crate) async fn put_eventual(&self, row: Row) -> Result<Row> {
-        let row = table::upsert(&mut *self.pool.get().await?, &[row]).await?.pop().context("no row")?;
+        let row = PgEntries::upsert(&mut *self.pool.get().await?, &[row]).await?.pop().context("no row")?;
         let _: redis::Value = self.scripts.invalidate.key(self.key(row.id)).invoke_async(&mut self.redis.clone()).await?;
         Ok(row)
     }
@@ -118,7 +118,7 @@ impl Raw {
         let work = conn.transaction(async |conn| {
             let fence = "UPDATE writeway_fence SET batch = batch + 1 WHERE namespace = 'raw' AND shard = 0 RETURNING batch";
             Cached(diesel::sql_query(fence)).execute(conn).await?;
-            let rows = table::upsert(conn, rows).await?;
+            let rows = PgEntries::upsert(conn, rows).await?;
             let log = "INSERT INTO writeway_batch SELECT 'raw', 0, batch, 1, $1 FROM writeway_fence WHERE namespace = 'raw'";
             Cached(diesel::sql_query(log).bind::<diesel::sql_types::Binary, _>(keys)).execute(conn).await?;
             anyhow::Ok(rows)

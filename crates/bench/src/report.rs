@@ -10,14 +10,19 @@ use crate::compare::Comparison;
 use crate::environment::Environment;
 use crate::keys::EXPONENT;
 use crate::loss::Loss;
+use crate::place::Kind;
 use crate::plan::Plan;
 use crate::ratios::Ratio;
 
+/// Of the layout of the JSON. Raised when a figure changes its place or its meaning.
+pub(crate) const FORMAT: u32 = 2;
+
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    /// Of this layout.
     format: u32,
-    seconds_since_1970: u64,
+    /// Only what has the same kind may be compared.
+    pub(crate) kind: Kind,
+    pub(crate) seconds_since_1970: u64,
     pub(crate) environment: Environment,
     pub(crate) plan: Plan,
     zipf_exponent: f64,
@@ -28,6 +33,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(
+        kind: Kind,
         environment: Environment,
         plan: Plan,
         comparisons: Vec<Comparison>,
@@ -35,7 +41,17 @@ impl Report {
         ratios: Vec<Ratio>,
     ) -> Self {
         let seconds_since_1970 = clock::seconds_since_1970();
-        Report { format: 1, seconds_since_1970, environment, plan, zipf_exponent: EXPONENT, comparisons, losses, ratios }
+        Report {
+            format: FORMAT,
+            kind,
+            seconds_since_1970,
+            environment,
+            plan,
+            zipf_exponent: EXPONENT,
+            comparisons,
+            losses,
+            ratios,
+        }
     }
 
     /// Writes it to `path`, or to a name of its own under `target/bench`.
@@ -43,7 +59,11 @@ impl Report {
     /// # Errors
     /// If the file cannot be written.
     pub(crate) fn save(&self, path: Option<&Path>) -> Result<PathBuf> {
-        let own = || PathBuf::from(format!("target/bench/{}-{}.json", self.plan.name, self.seconds_since_1970));
+        let kind = match self.kind {
+            Kind::Servers => "",
+            Kind::Embedded => "embedded-",
+        };
+        let own = || PathBuf::from(format!("target/bench/{kind}{}-{}.json", self.plan.name, self.seconds_since_1970));
         let path = path.map_or_else(own, Path::to_path_buf);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
@@ -57,7 +77,11 @@ impl Report {
     pub(crate) fn broken(&self) -> Vec<String> {
         let columns = self.comparisons.iter().flat_map(|comparison| comparison.subjects.iter().map(move |c| (comparison, c)));
         let of = |(comparison, column): (&Comparison, _)| format!("{} under {}", named(column), comparison.workload.title());
-        let lost = self.losses.iter().filter(|loss| loss.lost > 0).map(|loss| format!("{} under kill -9", loss.subject));
+        let lost = self
+            .losses
+            .iter()
+            .filter(|loss| loss.must_survive && loss.lost > 0)
+            .map(|loss| format!("{} under kill -9", loss.subject));
         columns.filter(|(_, column)| column.broken()).map(of).chain(lost).collect()
     }
 }

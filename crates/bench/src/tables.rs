@@ -4,7 +4,9 @@ use comfy_table::{Cell, ContentArrangement, Table, presets};
 
 use crate::column::Column;
 use crate::compare::Comparison;
+use crate::earlier::Earlier;
 use crate::loss::Loss;
+use crate::place::Kind;
 use crate::plan::Plan;
 use crate::ratios::{Goal, How, Ratio};
 use crate::report::Report;
@@ -41,7 +43,22 @@ const LINES: [Line; 17] = [
     ("failed calls", "", |c| c.failed_calls.to_string()),
 ];
 
-pub(crate) fn print(report: &Report) {
+/// Above and below the figures of a run without servers.
+const EMBEDDED: &str =
+    "EMBEDDED: no server. SQLite in a file and the cache in this process; NOT COMPARABLE with runs that have servers.";
+/// What such a run cannot tell.
+const LEFT_OUT: [&str; 3] = [
+    "writes to the cache, per 1,000 writes: it is Redis that counts its commands",
+    "ratios against raw Redis: a hit, many hits, a miss, an accepted change, a flush",
+    "all that only servers have: round trips, several processes, several writers in SQL at once, eviction",
+];
+
+pub(crate) fn print(report: &Report, earlier: Option<&Earlier>) {
+    let embedded = report.kind == Kind::Embedded;
+    if embedded {
+        println!("\n{EMBEDDED}\nLeft out:");
+        LEFT_OUT.iter().for_each(|what| println!("  - {what}"));
+    }
     println!("{}", environment(report));
     for comparison in &report.comparisons {
         println!("\n{}\n{}", title(comparison, &report.plan), compared(comparison));
@@ -51,18 +68,30 @@ pub(crate) fn print(report: &Report) {
     }
     if !report.losses.is_empty() {
         println!("\nkill -9 of the application while it writes new rows\n{}", losses(&report.losses));
+        for loss in report.losses.iter().filter(|loss| !loss.must_survive) {
+            println!(
+                "{}: what was accepted and not flushed dies with a process that holds it; nothing else is promised.",
+                loss.subject
+            );
+        }
     }
     if !report.ratios.is_empty() {
         println!("\nRatios, ours by raw, {} interleaved rounds\n{}", report.plan.ratio_rounds, ratios(&report.ratios));
+    }
+    if let Some(earlier) = earlier {
+        println!("\nThe earlier run beside this one, where machines matter little\n{}", earlier.beside(report, table()));
+    }
+    if embedded {
+        println!("{EMBEDDED}");
     }
     println!("Figures of one run may be compared with each other, not with those of another run.");
 }
 
 fn environment(report: &Report) -> Table {
     let mut table = table();
-    for (group, facts) in report.environment.groups() {
-        for (at, (name, value)) in facts.iter().enumerate() {
-            table.add_row([if at == 0 { group } else { "" }, name, value]);
+    for group in &report.environment.groups {
+        for (at, (name, value)) in group.facts.iter().enumerate() {
+            table.add_row([if at == 0 { group.name } else { "" }, name, value]);
         }
     }
     for warning in &report.environment.warnings {
@@ -83,8 +112,10 @@ fn compared(comparison: &Comparison) -> Table {
     let names = comparison.subjects.iter().map(|column| column.subject);
     table.set_header(["", ""].into_iter().chain(names));
     for (group, name, figure) in LINES {
-        let figures = comparison.subjects.iter().map(|column| Cell::new(figure(column)));
-        table.add_row([Cell::new(group), Cell::new(name)].into_iter().chain(figures));
+        let figures: Vec<String> = comparison.subjects.iter().map(figure).collect();
+        if figures.iter().any(|figure| figure != NONE) {
+            table.add_row([Cell::new(group), Cell::new(name)].into_iter().chain(figures.into_iter().map(Cell::new)));
+        }
     }
     table
 }
@@ -92,7 +123,7 @@ fn compared(comparison: &Comparison) -> Table {
 fn losses(losses: &[Loss]) -> Table {
     let mut table = table();
     table.set_header(["", "acknowledged", "not yet in SQL when it died", "gone after a successor took over"]);
-    for Loss { subject, acknowledged, not_in_sql_then, lost } in losses {
+    for Loss { subject, acknowledged, not_in_sql_then, lost, .. } in losses {
         table.add_row([(*subject).to_owned(), acknowledged.to_string(), not_in_sql_then.to_string(), lost.to_string()]);
     }
     table

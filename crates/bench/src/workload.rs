@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use rand::{Rng, RngExt};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::keys::Keys;
 use crate::subject::Commit;
 use crate::table::Row;
 
 /// The note's use cases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
     /// 50 % reads, 50 % transactional upserts of existing rows; popular rows are both read and written most.

@@ -3,55 +3,44 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
-use writeway_core::sql::SqlTable;
+use writeway_core::sql::{Pools, SqlTable};
 
+use super::aside::Aside;
 use super::looks::Looks;
 use super::sql_only::upsert;
-use super::{Commit, Done, TIME_TO_LIVE};
-use crate::servers::Pool;
-use crate::table::{self, Entries, Row};
+use super::{Commit, Done};
+use crate::place::Place;
+use crate::table::{Connection, Entries, Row};
 
-pub(crate) struct LookAside {
-    pub(super) pool: Pool,
-    pub(super) redis: MultiplexedConnection,
-    pub(super) stem: String,
+pub(crate) struct LookAside<P: Place> {
+    pub(super) pools: Pools<Connection<P::Table>>,
+    pub(super) aside: P::Aside,
     pub(super) looks: Arc<Looks>,
 }
 
-impl LookAside {
+impl<P: Place> LookAside<P> {
     pub(super) async fn read(&self, id: i64) -> Result<Option<Row>> {
-        let mut redis = self.redis.clone();
-        let cached: Option<Vec<u8>> = redis.get(self.key(id)).await?;
+        let cached = self.aside.get(id).await?;
         self.looks.note(1, usize::from(cached.is_some()));
-        if let Some(json) = cached {
-            return Ok(Some(serde_json::from_slice(&json)?));
+        if cached.is_some() {
+            return Ok(cached);
         }
-        let row = table::select(&mut *self.pool.get().await?, id).await?;
+        let row = P::Table::select(&mut *self.pools.readers().get().await?, id).await?;
         if let Some(row) = &row {
-            let () = redis.set_ex(self.key(id), serde_json::to_vec(row)?, TIME_TO_LIVE.as_secs()).await?;
+            self.aside.set(row).await?;
         }
         Ok(row)
     }
 
     pub(super) async fn write(&self, row: Row, commit: Commit) -> Result<Done> {
-        let row = upsert(&self.pool, row, commit).await?;
-        let () = self.redis.clone().del(self.key(row.id)).await?;
+        let row = upsert::<P::Table>(&self.pools, row, commit).await?;
+        self.aside.delete(row.id).await?;
         Ok(Done::without_cache(row))
     }
 
-    /// One statement and one pipeline: nobody writes meanwhile.
+    /// One statement and one call of the cache: nobody writes meanwhile.
     pub(super) async fn warm(&self, ids: &[i64]) -> Result<()> {
-        let rows = Entries::fetch(&mut *self.pool.get().await?, ids).await?;
-        let mut pipeline = redis::pipe();
-        for row in rows {
-            pipeline.set_ex(self.key(row.id), serde_json::to_vec(&row)?, TIME_TO_LIVE.as_secs()).ignore();
-        }
-        Ok(pipeline.query_async(&mut self.redis.clone()).await?)
-    }
-
-    fn key(&self, id: i64) -> String {
-        format!("{}{id}", self.stem)
+        let rows = P::Table::fetch(&mut *self.pools.readers().get().await?, ids).await?;
+        self.aside.fill(rows).await
     }
 }

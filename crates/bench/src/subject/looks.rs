@@ -1,4 +1,4 @@
-//! Writeway's Redis with a counter in front: how many looks found a value.
+//! Writeway's cache with a counter in front: how many looks found a value.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,6 @@ use writeway_core::cache::{
     Ask, Barriers, BeginBy, BoxFuture, Bytes, Declaration, Entries, Fill, Finish, Finished, Hold, Id, Lease, Lookup,
 };
 use writeway_core::error::Result;
-use writeway_core::redis::Redis;
 
 /// Looks into a cache and how many of them found a value.
 #[derive(Debug, Default)]
@@ -29,47 +28,47 @@ impl Looks {
 }
 
 /// The port, passed through.
-pub(super) struct Watched {
-    pub(super) redis: Redis,
+pub(super) struct Watched<C> {
+    pub(super) cache: C,
     pub(super) looks: Arc<Looks>,
 }
 
-impl Entries for Watched {
+impl<C: Barriers> Entries for Watched<C> {
     fn declare<'a>(&'a self, declaration: &'a Declaration) -> BoxFuture<'a, Result<()>> {
-        self.redis.declare(declaration)
+        self.cache.declare(declaration)
     }
 
     fn get<'a>(&'a self, keys: &'a [Bytes]) -> BoxFuture<'a, Result<Vec<Lookup>>> {
         Box::pin(async move {
-            let found = self.redis.get(keys).await?;
+            let found = self.cache.get(keys).await?;
             self.looks.note(found.len(), found.iter().filter(|look| matches!(look, Lookup::Hit(_))).count());
             Ok(found)
         })
     }
 
     fn lease<'a>(&'a self, asks: &'a [Ask], hold: Hold) -> BoxFuture<'a, Result<Vec<Lease>>> {
-        self.redis.lease(asks, hold)
+        self.cache.lease(asks, hold)
     }
 
     fn fill<'a>(&'a self, fills: &'a [Fill]) -> BoxFuture<'a, Result<()>> {
-        self.redis.fill(fills)
+        self.cache.fill(fills)
     }
 
     fn invalidate<'a>(&'a self, keys: &'a [Bytes]) -> BoxFuture<'a, Result<()>> {
-        self.redis.invalidate(keys)
+        self.cache.invalidate(keys)
     }
 
     fn scan<'a>(&'a self, stem: &'a [u8], cursor: u64) -> BoxFuture<'a, Result<(u64, Vec<Bytes>)>> {
-        self.redis.scan(stem, cursor)
+        self.cache.scan(stem, cursor)
     }
 }
 
-impl Barriers for Watched {
+impl<C: Barriers> Barriers for Watched<C> {
     fn begin<'a>(&'a self, keys: &'a [Bytes], token: Id, by: BeginBy) -> BoxFuture<'a, Result<()>> {
-        self.redis.begin(keys, token, by)
+        self.cache.begin(keys, token, by)
     }
 
     fn finish<'a>(&'a self, ends: &'a [Finish], token: Id) -> BoxFuture<'a, Result<Vec<Finished>>> {
-        self.redis.finish(ends, token)
+        self.cache.finish(ends, token)
     }
 }

@@ -1,5 +1,6 @@
 //! What is compared: six ways to read and write one table.
 
+mod aside;
 mod look_aside;
 mod looks;
 mod sql_only;
@@ -15,15 +16,15 @@ use writeway_core::change::CacheEffect;
 use writeway_core::sql::Sql;
 use writeway_through::WriteThrough;
 
-use crate::servers::Servers;
+use crate::place::Place;
 use crate::table::{Entries, Row};
 use look_aside::LookAside;
 use looks::Watched;
 use sql_only::SqlOnly;
 use writeway::{Around, Back};
 
+pub(crate) use aside::{Aside, Map, RedisAside};
 pub(crate) use looks::Looks;
-pub(crate) use writeway::Store;
 
 /// Longer than any run: what is measured is not expiry.
 pub(crate) const TIME_TO_LIVE: Duration = Duration::from_secs(3_600);
@@ -73,51 +74,56 @@ impl Kind {
             Kind::WriteBack => "write-back",
         }
     }
+
+    /// Where there is less room.
+    pub(crate) fn short_name(self) -> &'static str {
+        match self {
+            Kind::SqlOnly => "SQL only",
+            Kind::LookAside => "look-aside",
+            Kind::WriteThrough => "write-through",
+            Kind::WriteAround => "write-around",
+            Kind::WriteAroundStrict => "write-around, strict",
+            Kind::WriteBack => "write-back",
+        }
+    }
 }
 
 /// One of them, ready.
-pub(crate) struct Subject {
-    way: Way,
+pub(crate) struct Subject<P: Place> {
+    way: Way<P>,
     pub(crate) looks: Arc<Looks>,
 }
 
-enum Way {
-    SqlOnly(SqlOnly),
-    LookAside(LookAside),
-    WriteThrough(WriteThrough<Store>),
-    WriteAround(Around),
-    WriteBack(Back),
+enum Way<P: Place> {
+    SqlOnly(SqlOnly<P::Table>),
+    LookAside(LookAside<P>),
+    WriteThrough(WriteThrough<Sql<P::Table>>),
+    WriteAround(Around<P::Table>),
+    WriteBack(Back<P::Table>),
 }
 
-impl Subject {
-    /// On the servers as they are; write-back in this namespace.
+impl<P: Place> Subject<P> {
+    /// On the place as it is; write-back in this namespace.
     ///
     /// # Errors
     /// If a server refuses what the subject needs.
-    pub(crate) async fn build(kind: Kind, servers: &Servers, namespace: &str) -> Result<Self> {
+    pub(crate) async fn build(kind: Kind, place: &P, namespace: &str) -> Result<Self> {
         let looks = Arc::new(Looks::default());
-        let store = || Sql::<Entries>::new(servers.pool.clone());
-        let around = || WriteAround::builder(store()).namespace("around").time_to_live(TIME_TO_LIVE);
-        let watched = async || anyhow::Ok(Watched { redis: servers.writeway().await?, looks: looks.clone() });
+        let pools = || place.pools().clone();
+        let around = || WriteAround::builder(place.store()).namespace("around").time_to_live(TIME_TO_LIVE);
+        let watched = async || anyhow::Ok(Watched { cache: place.cache().await?, looks: looks.clone() });
         let way = match kind {
-            Kind::SqlOnly => Way::SqlOnly(SqlOnly { pool: servers.pool.clone() }),
-            Kind::LookAside => Way::LookAside(LookAside {
-                pool: servers.pool.clone(),
-                redis: servers.redis.clone(),
-                stem: format!("{}:aside:", servers.prefix),
-                looks: looks.clone(),
-            }),
+            Kind::SqlOnly => Way::SqlOnly(SqlOnly { pools: pools() }),
+            Kind::LookAside => Way::LookAside(LookAside { pools: pools(), aside: place.aside(), looks: looks.clone() }),
             Kind::WriteThrough => {
-                let through = WriteThrough::builder(store()).namespace("through").time_to_live(TIME_TO_LIVE);
+                let through = WriteThrough::builder(place.store()).namespace("through").time_to_live(TIME_TO_LIVE);
                 Way::WriteThrough(through.build(watched().await?).await?)
             }
             Kind::WriteAround => Way::WriteAround(Around { handle: around().build(watched().await?).await?, strict: false }),
             Kind::WriteAroundStrict => {
                 Way::WriteAround(Around { handle: around().strict().build(watched().await?).await?, strict: true })
             }
-            Kind::WriteBack => {
-                Way::WriteBack(Back { handle: writeway::back(servers, namespace).await?, pool: servers.pool.clone() })
-            }
+            Kind::WriteBack => Way::WriteBack(writeway::back(place, namespace).await?),
         };
         Ok(Subject { way, looks })
     }
@@ -157,7 +163,7 @@ impl Subject {
     /// The subject's own.
     pub(crate) async fn agrees_with_sql(&self, id: i64) -> Result<Option<bool>> {
         let Way::WriteBack(back) = &self.way else { return Ok(None) };
-        let committed = crate::table::select(&mut *back.pool.get().await?, id).await?;
+        let committed = P::Table::select(&mut *back.pools.readers().get().await?, id).await?;
         Ok(Some(back.handle.get(&id).await? == committed))
     }
 

@@ -1,32 +1,31 @@
 //! No cache: what the caches are there to relieve.
 
 use anyhow::{Context, Result};
-use diesel_async::AsyncConnection;
+use writeway_core::sql::Pools;
 
 use super::{Commit, Done};
-use crate::servers::Pool;
-use crate::table::{self, Row};
+use crate::table::{Connection, Entries, Row};
 
-pub(crate) struct SqlOnly {
-    pub(super) pool: Pool,
+pub(crate) struct SqlOnly<T: Entries> {
+    pub(super) pools: Pools<Connection<T>>,
 }
 
-impl SqlOnly {
+impl<T: Entries> SqlOnly<T> {
     pub(super) async fn read(&self, id: i64) -> Result<Option<Row>> {
-        Ok(table::select(&mut *self.pool.get().await?, id).await?)
+        Ok(T::select(&mut *self.pools.readers().get().await?, id).await?)
     }
 
     pub(super) async fn write(&self, row: Row, commit: Commit) -> Result<Done> {
-        upsert(&self.pool, row, commit).await.map(Done::without_cache)
+        upsert::<T>(&self.pools, row, commit).await.map(Done::without_cache)
     }
 }
 
 /// The row as it now stands, committed.
-pub(super) async fn upsert(pool: &Pool, row: Row, commit: Commit) -> Result<Row> {
-    let mut conn = pool.get().await?;
+pub(super) async fn upsert<T: Entries>(pools: &Pools<Connection<T>>, row: Row, commit: Commit) -> Result<Row> {
+    let mut conn = pools.writers().get().await?;
     let rows = match commit {
-        Commit::Statement => table::upsert(&mut conn, &[row]).await?,
-        Commit::Transaction => conn.transaction(async |conn| table::upsert(conn, &[row]).await).await?,
+        Commit::Statement => T::upsert(&mut conn, &[row]).await?,
+        Commit::Transaction => T::upsert_in_transaction(&mut conn, row).await?,
     };
     rows.into_iter().next().context("the upsert returned no row")
 }

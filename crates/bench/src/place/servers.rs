@@ -1,29 +1,35 @@
 //! The two servers, and what the run makes on them: one schema, keys under one prefix. Both are removed at the end.
 
+use std::ffi::OsString;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use bb8::CustomizeConnection;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolError, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use redis::aio::MultiplexedConnection;
+use writeway_core::journal::Journal;
 use writeway_core::redis::Redis;
-use writeway_core::sql::ServerTimeouts;
+use writeway_core::sql::{Pools, ServerTimeouts};
 
-use crate::table;
+use super::{Kind, Place};
+use crate::cases::{self, Case};
+use crate::count::{self, Commands};
+use crate::environment::{self, Facts};
+use crate::plan::Plan;
+use crate::subject::RedisAside;
+use crate::table::{Entries, PgEntries};
 
 /// Connections of the SQL pool that all subjects share.
 pub(crate) const SQL_POOL: u32 = 16;
-
-pub(crate) type Pool = writeway_core::sql::Pool<AsyncPgConnection>;
 
 pub(crate) struct Servers {
     pub(crate) redis_url: String,
     pub(crate) database_url: String,
     /// One multiplexed connection: what an application without Writeway would use.
     pub(crate) redis: MultiplexedConnection,
-    pub(crate) pool: Pool,
+    pub(crate) pools: Pools<AsyncPgConnection>,
     /// For what is not measured; without the pool's time-outs.
     pub(crate) admin: AsyncPgConnection,
     /// What every key of the run starts with.
@@ -59,7 +65,7 @@ impl Servers {
         let prefix = format!("{prefix}.bench.{}", std::process::id());
         let schema = schema_of(&prefix);
         let mut admin = AsyncPgConnection::establish(&database_url).await.context("connecting to DATABASE_URL")?;
-        let create = format!("CREATE SCHEMA {schema}; SET search_path TO {schema}; {}", table::CREATE);
+        let create = format!("CREATE SCHEMA {schema}; SET search_path TO {schema}; {}", PgEntries::CREATE);
         admin.batch_execute(&create).await.context("making the schema")?;
         match Self::join(redis_url, database_url, prefix).await {
             Ok(servers) => Ok(servers),
@@ -91,7 +97,7 @@ impl Servers {
             .build(manager)
             .await
             .context("filling the sql pool")?;
-        Ok(Servers { redis_url, database_url, redis, pool, admin, prefix, schema })
+        Ok(Servers { redis_url, database_url, redis, pools: pool.into(), admin, prefix, schema })
     }
 
     /// Writeway's own handle on the same server.
@@ -100,22 +106,6 @@ impl Servers {
     /// If it cannot be reached.
     pub(crate) async fn writeway(&self) -> Result<Redis> {
         Ok(Redis::builder(self.redis_url.as_str()).prefix(&self.prefix).connect().await?)
-    }
-
-    /// A name that no round had before: write-back's fence in SQL outlives the keys in Redis.
-    pub(crate) fn fresh_namespace(&self) -> String {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        format!("back{}", NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// The table as it was at first, and no keys in the cache.
-    ///
-    /// # Errors
-    /// If a server refuses.
-    pub(crate) async fn reset(&mut self, keys: i64, value_bytes: usize) -> Result<()> {
-        self.admin.batch_execute(&table::load(keys, value_bytes)).await.context("loading the table")?;
-        self.admin.batch_execute("ANALYZE entries").await.context("analyzing the table")?;
-        self.forget().await
     }
 
     /// Removes the run's keys, page by page.
@@ -136,12 +126,61 @@ impl Servers {
             }
         }
     }
+}
 
-    /// Removes everything the run made.
-    ///
-    /// # Errors
-    /// Names what is left, after trying all.
-    pub(crate) async fn clean_up(mut self) -> Result<()> {
+impl Place for Servers {
+    const KIND: Kind = Kind::Servers;
+    const JOURNAL_OUTLIVES_US: bool = true;
+    const CASES: usize = cases::servers::COUNT;
+
+    type Table = PgEntries;
+    type Cache = Redis;
+    type Aside = RedisAside;
+
+    fn pools(&self) -> &Pools<AsyncPgConnection> {
+        &self.pools
+    }
+
+    async fn cache(&self) -> Result<Redis> {
+        self.writeway().await
+    }
+
+    async fn journal(&self) -> Result<Arc<dyn Journal>> {
+        Ok(self.writeway().await?.into())
+    }
+
+    fn aside(&self) -> RedisAside {
+        RedisAside { redis: self.redis.clone(), stem: format!("{}:aside:", self.prefix) }
+    }
+
+    async fn reset(&mut self, keys: i64, value_bytes: usize) -> Result<()> {
+        self.admin.batch_execute(&PgEntries::load(keys, value_bytes)).await.context("loading the table")?;
+        self.admin.batch_execute("ANALYZE entries").await.context("analyzing the table")?;
+        self.forget().await
+    }
+
+    async fn versions(&mut self) -> Result<Vec<(i64, i64)>> {
+        Ok(PgEntries::versions(&mut self.admin).await?)
+    }
+
+    async fn commands(&mut self) -> Result<Option<Commands>> {
+        count::commands(&mut self.redis).await.map(Some)
+    }
+
+    async fn facts(&mut self) -> Result<Facts> {
+        environment::servers::facts(self).await
+    }
+
+    async fn cases(&mut self, plan: &Plan) -> Result<Vec<Case>> {
+        cases::servers::prepare(self, plan).await
+    }
+
+    fn for_another_process(&self) -> Vec<(&'static str, OsString)> {
+        let [redis, database, prefix] = [&self.redis_url, &self.database_url, &self.prefix].map(OsString::from);
+        vec![("REDIS_URL", redis), ("DATABASE_URL", database), ("WRITEWAY_PREFIX", prefix)]
+    }
+
+    async fn clean_up(mut self) -> Result<()> {
         let keys = self.forget().await;
         let drop_schema = format!("DROP SCHEMA {} CASCADE", self.schema);
         let schema = self.admin.batch_execute(&drop_schema).await.with_context(|| format!("{drop_schema}, left to be done"));

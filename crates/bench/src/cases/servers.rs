@@ -1,60 +1,29 @@
-//! Which calls the ratios compare, and what each should reach.
+//! The ratios against the two servers.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use writeway_around::WriteAround;
 use writeway_back::{Changes, WriteBack};
 use writeway_core::sql::{Sql, SqlTable};
 use writeway_through::WriteThrough;
 
-use crate::clock;
+use super::{Case, HOT, LATER, On, VALUE_BYTES, back_by_through, call, key, put_strict, row, some, strict, timed};
+use crate::place::{Place, Servers};
 use crate::plan::Plan;
-use crate::ratios::{Call, Case, Goal, How};
+use crate::ratios::{Goal, How};
 use crate::raw::Raw;
-use crate::servers::Servers;
-use crate::subject::{Store, TIME_TO_LIVE};
-use crate::table::{Entries, Row};
+use crate::subject::TIME_TO_LIVE;
+use crate::table::{PgEntries, Row};
 
-/// Rows that are hits on both sides.
-const HOT: u64 = 1_000;
+type Store = Sql<PgEntries>;
+
 const BATCH: u64 = 100;
 /// Rows of one batch, on either side about.
 const FLUSH: usize = 1_000;
 /// So many batches, each of a shard of its own: while one is in SQL, another is claimed or acknowledged.
 const BATCHES: u16 = 4;
-/// Longer than any case: what is measured does not flush by itself.
-const LATER: Duration = Duration::from_secs(3_600);
-/// Values are small: what the library adds shows most.
-const VALUE_BYTES: usize = 100;
 
 /// How many cases there are.
 pub(crate) const COUNT: usize = 10;
-
-/// One side: the n-th call's key among so many.
-#[derive(Clone)]
-struct On<T> {
-    it: T,
-    keys: u64,
-}
-
-impl<T> On<T> {
-    /// A row of the whole table.
-    fn any(&self, n: u64) -> i64 {
-        key(n, self.keys)
-    }
-
-    /// A row that is not hot.
-    fn cold(&self, n: u64) -> i64 {
-        key(n, self.keys - HOT) + i64::try_from(HOT).unwrap_or_default()
-    }
-}
-
-fn key(n: u64, among: u64) -> i64 {
-    // Prime: neighbours in time are not neighbours in the table.
-    i64::try_from(n.wrapping_mul(7_919) % among).unwrap_or_default() + 1
-}
 
 fn hot(n: u64) -> i64 {
     key(n, HOT)
@@ -64,43 +33,19 @@ fn batch(n: u64) -> Vec<i64> {
     (0..BATCH).map(|i| hot(n * BATCH + i)).collect()
 }
 
-fn row(id: i64) -> Row {
-    Row::new(id, 500_000, VALUE_BYTES)
-}
-
-fn call<T, F>(on: &On<T>, run: fn(On<T>, u64) -> F) -> Call
-where
-    T: Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Duration>> + Send + 'static,
-{
-    let on = on.clone();
-    Arc::new(move |n| Box::pin(run(on.clone(), n)))
-}
-
-/// How long it took, if it gave a row.
-async fn timed<T, E: Into<anyhow::Error>>(work: impl Future<Output = Result<Option<T>, E>>) -> Result<Duration> {
-    let (found, took) = clock::timed(work).await;
-    found.map_err(Into::into)?.context("no row")?;
-    Ok(took)
-}
-
-async fn some<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<Option<T>, E> {
-    work.await.map(Some)
-}
-
 /// Loads the table, and warms both sides.
 ///
 /// # Errors
 /// If a server refuses.
 pub(crate) async fn prepare(servers: &mut Servers, plan: &Plan) -> Result<Vec<Case>> {
     servers.reset(i64::from(plan.keys), VALUE_BYTES).await?;
-    let store = || Sql::<Entries>::new(servers.pool.clone());
+    let store = || servers.store();
     let redis = servers.writeway().await?;
     let through = WriteThrough::builder(store()).namespace("through").time_to_live(TIME_TO_LIVE).build(redis.clone()).await?;
     let around = WriteAround::builder(store()).namespace("around").time_to_live(TIME_TO_LIVE).build(redis).await?;
     let raw = Raw::new(servers);
     let ids: Vec<i64> = (0..HOT).map(hot).collect();
-    raw.fill(&Entries::fetch(&mut *servers.pool.get().await?, &ids).await?).await?;
+    raw.fill(&PgEntries::fetch(&mut *servers.pools.readers().get().await?, &ids).await?).await?;
     for page in ids.chunks(500) {
         through.get_many(page).await?;
     }
@@ -182,14 +127,7 @@ fn write_back(
             raw: call(raw, |raw, n| async move { timed(some(raw.it.accept(row(raw.any(n))))).await }),
             ours: put.clone(),
         },
-        Case {
-            what: "write-back put, 64 tasks, throughput",
-            against: "write-through put, strict",
-            how: How::Tasks,
-            goal: Goal::AtLeast(4.0),
-            raw: call(through, |through, n| async move { timed(some(through.it.put(row(through.any(n))))).await }),
-            ours: put,
-        },
+        back_by_through(put, put_strict(through)),
         Case {
             what: "write-back flush of 4 × 1,000 rows, rows per time",
             against: "4 × BEGIN, fence, upsert of 1,000, log, COMMIT",
@@ -220,31 +158,14 @@ fn rows(n: u64, among: u64) -> Vec<Row> {
 
 fn writes(raw: &On<Raw>, through: &On<WriteThrough<Store>>, around: &On<WriteAround<Store>>) -> Vec<Case> {
     let raw_put = call(raw, |raw, n| async move { timed(some(raw.it.put_strict(row(raw.any(n))))).await });
-    let put = call(through, |ours, n| async move { timed(some(ours.it.put(row(ours.any(n))))).await });
-    vec![
-        Case {
-            what: "write-through put, strict, sequential, p50",
-            against: "BEGIN, upsert, EVALSHA, COMMIT, EVALSHA",
-            how: How::Sequential,
-            goal: Goal::AtMost(1.2),
-            raw: raw_put.clone(),
-            ours: put.clone(),
-        },
-        Case {
-            what: "write-through put, strict, 64 tasks, throughput",
-            against: "the same work, 64 tasks",
-            how: How::Tasks,
-            goal: Goal::AtLeast(0.85),
-            raw: raw_put,
-            ours: put,
-        },
-        Case {
-            what: "write-around put, eventual, sequential, p50",
-            against: "upsert, EVALSHA",
-            how: How::Sequential,
-            goal: Goal::AtMost(1.1),
-            raw: call(raw, |raw, n| async move { timed(some(raw.it.put_eventual(row(raw.any(n))))).await }),
-            ours: call(around, |ours, n| async move { timed(some(ours.it.put(row(ours.any(n))))).await }),
-        },
-    ]
+    let mut cases = Vec::from(strict("BEGIN, upsert, EVALSHA, COMMIT, EVALSHA", &raw_put, &put_strict(through)));
+    cases.push(Case {
+        what: "write-around put, eventual, sequential, p50",
+        against: "upsert, EVALSHA",
+        how: How::Sequential,
+        goal: Goal::AtMost(1.1),
+        raw: call(raw, |raw, n| async move { timed(some(raw.it.put_eventual(row(raw.any(n))))).await }),
+        ours: call(around, |ours, n| async move { timed(some(ours.it.put(row(ours.any(n))))).await }),
+    });
+    cases
 }
