@@ -89,7 +89,8 @@ impl<S: FencedStore> Engine<S> {
     }
 
     async fn recover(&self, shard: usize, at: &At, install: &Install, found: &Found, opened: Opened) -> Result<()> {
-        let is_new = opened.batch == 0 && *found == Found::default();
+        // Whoever had it open before may have accepted what was never flushed.
+        let is_new = opened.epoch == 1 && *found == Found::default();
         let plan = plan(found, opened);
         for page in plan.frozen_later.chunks(PAGE) {
             self.ask(self.journal.supersede(at, page, None)).await?;

@@ -35,6 +35,20 @@ async fn many_changes_of_few_rows_are_few_rows_in_sql() {
 }
 
 #[tokio::test]
+async fn what_was_never_flushed_is_reported_too() {
+    let file = File::make().await;
+    let notes = builder(&file).max_delay(LATER).build(MemoryJournal::new()).await.expect("build");
+    let ticket = notes.put(note(1, "unflushed")).await.expect("put");
+    assert_eq!(notes.shutdown(Duration::ZERO).await.expect("shutdown").left, 1);
+    drop((notes, ticket));
+    let file = file.reopen().await;
+    let notes = builder(&file).max_delay(LATER).build(MemoryJournal::new()).await.expect("build");
+    let told = notes.stats().await.expect("stats").loss_possible;
+    assert!(told > 0, "invariant violated: a possible loss is reported");
+    assert_eq!(notes.get(&1).await.expect("get"), None);
+}
+
+#[tokio::test]
 async fn what_was_not_flushed_ends_with_the_process_and_is_reported() {
     let file = File::make().await;
     let notes = builder(&file).max_delay(LATER).build(MemoryJournal::new()).await.expect("build");
