@@ -22,6 +22,22 @@ async fn more_rows_than_one_statement_takes_are_one_transaction() {
     assert_eq!(file.number("SELECT sum(balance - id) FROM accounts").await, 0, "all or none");
 }
 
+/// A row's type may be called as anything in the macro or in diesel is.
+mod names {
+    use super::diesel;
+    use super::diesel::prelude::*;
+
+    diesel::table! { lines (id) { id -> BigInt, } }
+
+    #[derive(Queryable, Selectable)]
+    #[diesel(table_name = lines)]
+    pub(super) struct Query {
+        pub(super) id: i64,
+    }
+
+    super::bulk_upsert!(pub(super) upsert_lines on lines: Query { key [id], set [] } in Sqlite);
+}
+
 mod schema {
     writeway_core::diesel::table! { use writeway_core::diesel::sql_types::*; tags (kind, name) { kind -> Integer, name -> Text, } }
 }
@@ -48,5 +64,10 @@ async fn a_table_of_keys_returns_rows_that_were_there() {
     for _ in 0..2 {
         assert_eq!(upsert_tags(&tags).load(&mut conn).await.expect("upserted"), tags);
     }
+    drop(conn);
+    file.run("CREATE TABLE lines (id BIGINT PRIMARY KEY)").await;
+    let mut conn = file.pools.writers().get().await.expect("the writer");
+    let lines = names::upsert_lines(&[names::Query { id: 1 }]).load(&mut conn).await.expect("upserted");
+    assert_eq!(lines.len(), 1);
     assert!(upsert_tags(&[]).load(&mut conn).await.expect("no statement").is_empty());
 }

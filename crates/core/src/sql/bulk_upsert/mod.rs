@@ -156,60 +156,58 @@ macro_rules! bulk_upsert {
         $visibility fn $name<'r>(
             rows: &'r [$row],
         ) -> $crate::sql::SqliteUpsert<impl $crate::sql::bulk_upsert::Statements<Row = $row> + 'r> {
+            // By names of our own: the row's type may have any other.
+            use $crate::sql::bulk_upsert::parts as writeway_parts;
             use $($table)::+ as writeway_table;
-            use $crate::diesel::dsl::{AsSelect, SqlTypeOf};
-            use $crate::diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-            use $crate::diesel::query_source::Column;
-            use $crate::diesel::sqlite::Sqlite;
 
-            const KEYS: &[&str] = &[$(<writeway_table::$k as Column>::NAME),+];
-            const VALUES: &[&str] = &[$(<writeway_table::$c as Column>::NAME),*];
+            const WRITEWAY_KEYS: &[&str] = &[$(<writeway_table::$k as writeway_parts::Column>::NAME),+];
+            const WRITEWAY_VALUES: &[&str] = &[$(<writeway_table::$c as writeway_parts::Column>::NAME),*];
 
-            struct Upsert<'r> {
+            struct WritewayUpsert<'r> {
                 rows: &'r [$row],
-                returned: AsSelect<$row, Sqlite>,
+                returned: writeway_parts::AsSelect<$row, writeway_parts::Sqlite>,
             }
 
-            impl QueryId for Upsert<'_> {
+            impl writeway_parts::QueryId for WritewayUpsert<'_> {
                 type QueryId = ();
                 const HAS_STATIC_QUERY_ID: bool = false;
             }
 
-            impl Query for Upsert<'_> {
-                type SqlType = SqlTypeOf<AsSelect<$row, Sqlite>>;
+            impl writeway_parts::Query for WritewayUpsert<'_> {
+                type SqlType = writeway_parts::SqlTypeOf<writeway_parts::AsSelect<$row, writeway_parts::Sqlite>>;
             }
 
-            impl QueryFragment<Sqlite> for Upsert<'_> {
-                fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> $crate::diesel::QueryResult<()> {
+            impl writeway_parts::QueryFragment<writeway_parts::Sqlite> for WritewayUpsert<'_> {
+                fn walk_ast<'b>(&'b self, mut out: writeway_parts::AstPass<'_, 'b, writeway_parts::Sqlite>) -> $crate::diesel::QueryResult<()> {
                     if self.rows.len() > 1 {
                         // A text for each number of rows would fill the cache of statements.
                         out.unsafe_to_cache_prepared();
                     }
                     out.push_sql("INSERT INTO ");
-                    QueryFragment::<Sqlite>::walk_ast(&writeway_table::table, out.reborrow())?;
-                    $crate::sql::bulk_upsert::push_columns(&mut out, " (", [KEYS, VALUES])?;
+                    writeway_parts::QueryFragment::<writeway_parts::Sqlite>::walk_ast(&writeway_table::table, out.reborrow())?;
+                    $crate::sql::bulk_upsert::push_columns(&mut out, " (", [WRITEWAY_KEYS, WRITEWAY_VALUES])?;
                     let mut row_starts = ") VALUES (";
                     for row in self.rows {
                         let mut before = ::core::mem::replace(&mut row_starts, "), (");
                         $(
                             out.push_sql(::core::mem::replace(&mut before, ", "));
-                            out.push_bind_param::<SqlTypeOf<writeway_table::$k>, _>(&row.$k)?;
+                            out.push_bind_param::<writeway_parts::SqlTypeOf<writeway_table::$k>, _>(&row.$k)?;
                         )+
                         $(
                             out.push_sql(::core::mem::replace(&mut before, ", "));
-                            out.push_bind_param::<SqlTypeOf<writeway_table::$c>, _>(&row.$c)?;
+                            out.push_bind_param::<writeway_parts::SqlTypeOf<writeway_table::$c>, _>(&row.$c)?;
                         )*
                     }
-                    $crate::sql::bulk_upsert::push_columns(&mut out, ") ON CONFLICT (", [KEYS, &[]])?;
-                    $crate::sql::bulk_upsert::push_assignments(&mut out, ") DO UPDATE SET ", [KEYS, VALUES])?;
+                    $crate::sql::bulk_upsert::push_columns(&mut out, ") ON CONFLICT (", [WRITEWAY_KEYS, &[]])?;
+                    $crate::sql::bulk_upsert::push_assignments(&mut out, ") DO UPDATE SET ", [WRITEWAY_KEYS, WRITEWAY_VALUES])?;
                     out.push_sql(" RETURNING ");
-                    QueryFragment::<Sqlite>::walk_ast(&self.returned, out.reborrow())
+                    writeway_parts::QueryFragment::<writeway_parts::Sqlite>::walk_ast(&self.returned, out.reborrow())
                 }
             }
 
-            struct Rows<'r>(&'r [$row]);
+            struct WritewayRows<'r>(&'r [$row]);
 
-            impl $crate::sql::bulk_upsert::Statements for Rows<'_> {
+            impl $crate::sql::bulk_upsert::Statements for WritewayRows<'_> {
                 type Row = $row;
 
                 fn rows(&self) -> usize {
@@ -217,7 +215,7 @@ macro_rules! bulk_upsert {
                 }
 
                 fn columns(&self) -> usize {
-                    KEYS.len() + VALUES.len()
+                    WRITEWAY_KEYS.len() + WRITEWAY_VALUES.len()
                 }
 
                 async fn load(
@@ -225,15 +223,25 @@ macro_rules! bulk_upsert {
                     rows: ::core::ops::Range<usize>,
                     conn: &mut $crate::sql::AsyncSqliteConnection,
                 ) -> $crate::diesel::QueryResult<::std::vec::Vec<$row>> {
-                    let returned = <$row as $crate::diesel::SelectableHelper<Sqlite>>::as_returning();
-                    $crate::diesel_async::RunQueryDsl::load(Upsert { rows: &self.0[rows], returned }, conn).await
+                    let returned = <$row as $crate::diesel::SelectableHelper<writeway_parts::Sqlite>>::as_returning();
+                    $crate::diesel_async::RunQueryDsl::load(WritewayUpsert { rows: &self.0[rows], returned }, conn).await
                 }
             }
 
-            $crate::sql::SqliteUpsert::new(Rows(rows))
+            $crate::sql::SqliteUpsert::new(WritewayRows(rows))
         }
     };
     (@unit $column:ident) => { () };
+}
+
+/// What the macro names of diesel.
+#[cfg(feature = "sqlite")]
+#[doc(hidden)]
+pub mod parts {
+    pub use diesel::dsl::{AsSelect, SqlTypeOf};
+    pub use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+    pub use diesel::query_source::Column;
+    pub use diesel::sqlite::Sqlite;
 }
 
 /// `start`, then the columns.
