@@ -77,11 +77,13 @@ async fn writers_wait_in_order() {
     let mut tasks = JoinSet::new();
     let greedy = tasks.spawn(async move {
         loop {
-            busy.begin(None).await.expect("begun").rollback().await;
+            busy.apply(&[put(account(0, 1))]).await.expect("applied");
         }
     });
-    for id in 0..5 {
-        let deadline = Tokio.now() + Duration::from_secs(10);
+    // Until it is at work.
+    while file.number("SELECT count(*) FROM accounts").await == 0 {}
+    for id in 1..=5 {
+        let deadline = Tokio.now() + Duration::from_secs(2);
         let changes = [put(account(id, 1))];
         let put = until(&Tokio, deadline, patient.apply(&changes)).await;
         put.expect("invariant violated: writers wait in order").expect("applied");
