@@ -43,6 +43,8 @@ pub trait SqlTable: Send + Sync + 'static {
 
     /// Inserts or replaces the rows, and returns them as they now stand (`RETURNING`): triggers, defaults and rounding make
     /// them something else than what was put. A row that is not returned is invalidated in the cache instead of published.
+    /// Other rows that go or change with these (`ON DELETE CASCADE`, `REPLACE`) keep their cached copies: that is for a transaction of
+    /// your own, which names them.
     ///
     /// # Errors
     /// diesel's, as they come.
