@@ -27,7 +27,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Builds, tests and measures Writeway")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Builds, tests and measures Writeway")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

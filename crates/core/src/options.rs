@@ -81,7 +81,8 @@ impl Options {
         check_name("namespace", &self.namespace)?;
         if self.mode == Mode::Eventual && self.time_to_live.is_none() {
             return Err(Error::invalid(
-                "eventual mode needs a time_to_live: it is how long the old value may be served if an invalidation is lost",
+                "eventual mode needs a time_to_live, as in `.time_to_live(Duration::from_secs(60))`: it is how long the old value may be \
+                 served if an invalidation is lost",
             ));
         }
         let hour = Duration::from_secs(3600);

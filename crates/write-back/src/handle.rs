@@ -183,9 +183,13 @@ impl<S: FencedStore> WriteBack<S> {
     /// # Cancel safety
     /// Changes nothing.
     pub async fn stats(&self) -> Result<Stats> {
+        self.counted("stats").await
+    }
+
+    async fn counted(&self, attempt: &'static str) -> Result<Stats> {
         let mut stats = self.engine.counters.read();
         for shard in 0..self.engine.shards.len() {
-            let status = self.engine.status(shard).await.map_err(|e| self.engine.told(e, "stats"))?;
+            let status = self.engine.status(shard).await.map_err(|e| self.engine.told(e, attempt))?;
             stats.dirty += status.dirty + status.open;
             stats.dirty_bytes += status.dirty_bytes + status.open_bytes;
             stats.dead += status.dead;
@@ -222,7 +226,7 @@ impl<S: FencedStore> WriteBack<S> {
         let mut ended = self.life.ended.clone();
         let longest = engine.runtime().now() + engine.settings.patience();
         until(engine.runtime(), longest, async { while ended.changed().await.is_ok() {} }).await;
-        let left = self.stats().await?;
+        let left = self.counted("shutdown").await?;
         Ok(Drained { flushed: left.flushed - before, left: left.dirty })
     }
 }

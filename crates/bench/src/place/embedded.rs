@@ -40,7 +40,8 @@ impl Embedded {
         let directory =
             std::env::var_os(DIRECTORY).with_context(|| format!("{DIRECTORY} is not set: try `cargo xtask bench`"))?;
         let file = Path::new(&directory).join(format!("bench-{}.sqlite", std::process::id()));
-        let pools = Sqlite::open(&file).await.context("making the file of SQLite")?;
+        // The processes that are killed have it open at the same time, and never what lies in this process' cache.
+        let pools = Sqlite::open_shared(&file).await.context("making the file of SQLite")?;
         pools.writers().get().await?.batch_execute(SqliteEntries::CREATE).await.context("making the table")?;
         Ok(Embedded { file, pools })
     }

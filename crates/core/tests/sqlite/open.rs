@@ -82,11 +82,11 @@ async fn what_is_no_file_is_refused() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let nowhere = directory.path().join("nowhere/test.db");
-    assert_eq!(Sqlite::open(&nowhere).await.expect_err("no directory").kind(), Kind::Unavailable);
-    assert_eq!(Sqlite::open_shared(&nowhere).await.expect_err("no directory").kind(), Kind::Unavailable);
+    assert_eq!(Sqlite::open(&nowhere).await.expect_err("no directory").kind(), Kind::Invalid);
+    assert_eq!(Sqlite::open_shared(&nowhere).await.expect_err("no directory").kind(), Kind::Invalid);
     let garbage = directory.path().join("garbage.db");
     std::fs::write(&garbage, "this is no database, and long enough to be taken for one".repeat(40)).expect("written");
-    assert_eq!(Sqlite::open(&garbage).await.expect_err("garbage").kind(), Kind::Unavailable);
+    assert_eq!(Sqlite::open(&garbage).await.expect_err("garbage").kind(), Kind::Invalid);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Orders are put as a whole and normalised when they are flushed. `REDIS_URL` and `DATABASE_URL` say where; Redis keeps an
-//! append-only file.
+//! append-only file. `cargo run -p writeway-back --features postgres --example normalised`
 mod orders;
 
 use std::env::var;

@@ -102,8 +102,9 @@ impl Found {
         let three_quarters = (limit.as_millis() * 3 / 4).max(1);
         let role = NAMES.map(|name| format!("ALTER ROLE CURRENT_USER SET {name} = {three_quarters};")).join(" ");
         Err(Error::invalid(format!(
-            "strict writes need the server to end a stalled transaction within {} ms, but {found} (0 is never). Either give the \
-             pool `.connection_customizer(Box::new(ServerTimeouts::default()))`, or run: {role}",
+            "the server must end a stalled transaction within {} ms, but {found} (0 is never). Either give the pool \
+             `.connection_customizer(Box::new(ServerTimeouts::default()))`, or run: {role} Or accept it by name: \
+             `allow_unbounded_commits()`, in write-back `allow_unbounded_flushes()`",
             limit.as_millis(),
         )))
     }

@@ -38,7 +38,8 @@ impl Sqlite {
     /// will be `<path>-wal`, `<path>-shm` and `<path>-lock`. Two hard links to one file are two files to the lock.
     ///
     /// # Errors
-    /// `Invalid` if the path is not that of a file, or the file is open already. `Unavailable` if it cannot be opened.
+    /// `Invalid` if the path is not that of a file of SQLite in a directory that is there and writable, or the file is open already.
+    /// `Unavailable` if it cannot be opened for another reason.
     pub async fn open(path: impl AsRef<Path> + Send) -> Result<Pools<AsyncSqliteConnection>> {
         pools(path.as_ref(), Lock::alone).await
     }
@@ -56,8 +57,8 @@ async fn pools(path: &Path, lock: fn(&str) -> Result<Lock>) -> Result<Pools<Asyn
     let named = text(path).filter(|text| !text.starts_with(':') && !text.starts_with("file:") && !text.starts_with("sqlite:"));
     let named = named.filter(|_| !path.is_dir()).ok_or_else(no_file)?;
     // Makes the file, or says at once what is wrong with it: a pool would try again for a while.
+    drop(AsyncSqliteConnection::establish(&named).await.map_err(refused)?);
     let unopened = || Error::unavailable("the SQLite file could not be opened");
-    drop(AsyncSqliteConnection::establish(&named).await.map_err(|e| unopened().with_source(e))?);
     // Whatever the directory will be, and by whatever name somebody else opens it.
     let path = std::fs::canonicalize(path).map_err(|e| unopened().with_source(e))?;
     let path = text(&path).ok_or_else(no_file)?;
@@ -74,7 +75,20 @@ fn text(path: &Path) -> Option<String> {
 }
 
 fn no_file() -> Error {
-    Error::invalid("SQLite needs the path of a file, in UTF-8")
+    Error::invalid("SQLite needs the path of a file, in UTF-8: no directory, no URL, nothing in memory")
+}
+
+/// Why the file cannot be opened.
+fn refused(cause: ConnectionError) -> Error {
+    let text = cause.to_string();
+    let error = if text.contains("file is not a database") {
+        Error::invalid("the SQLite file is no database, or a damaged one")
+    } else if text.contains("unable to open database file") {
+        Error::invalid("the SQLite file cannot be opened: is there such a directory, and may this process write to it?")
+    } else {
+        Error::unavailable("the SQLite file could not be opened")
+    };
+    error.with_source(cause)
 }
 
 async fn pool(path: &str, size: u32, reads_only: bool, lock: Option<Arc<Lock>>) -> Result<Pool<AsyncSqliteConnection>> {
