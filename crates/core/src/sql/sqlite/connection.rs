@@ -25,6 +25,8 @@ use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
 use diesel_async::{AnsiTransactionManager, AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection, TransactionManager};
 
+use tokio::runtime::Handle;
+
 use super::threads::{Shared, Threads};
 use crate::runtime::{Runtime, Tokio};
 
@@ -76,7 +78,8 @@ struct State {
 
 impl AsyncSqliteConnection {
     pub(super) async fn connect(path: &str, shared: Option<Shared>) -> ConnectionResult<Self> {
-        let mut threads = Threads::of(shared);
+        let no_runtime = |_| ConnectionError::BadConnection("SQLite needs a tokio runtime to run on".to_owned());
+        let mut threads = Threads::of(Handle::try_current().map_err(no_runtime)?, shared);
         let path = path.to_owned();
         let opening = threads.spawn_blocking(move || SqliteConnection::establish(&path));
         let inner = opening.await.unwrap_or_else(|e| Err(ConnectionError::BadConnection(e.to_string())))?;
@@ -158,7 +161,7 @@ fn refusal(kind: DatabaseErrorKind, text: &str) -> Diesel {
     Diesel::DatabaseError(kind, Box::new(text.to_owned()))
 }
 
-/// Whether a text starts with a word, or holds it.
+/// Whether a text starts with a word.
 fn starts_with(text: &str, word: &str) -> bool {
     text.trim_start().get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
 }

@@ -27,8 +27,8 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    pub(super) fn of(shared: Option<Shared>) -> Self {
-        Threads { handle: Handle::current(), shared }
+    pub(super) fn of(handle: Handle, shared: Option<Shared>) -> Self {
+        Threads { handle, shared }
     }
 }
 
@@ -54,6 +54,6 @@ impl SpawnBlocking for Threads {
     }
 
     fn get_runtime() -> Self {
-        Threads::of(None)
+        Threads::of(Handle::current(), None)
     }
 }
