@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -103,7 +104,7 @@ pub(crate) async fn open<T>(pools: Pools<T::Connection>, cache: impl Barriers) -
 where
     T: SqlTable<Key = String, Row = Event>,
 {
-    pools.writers().get().await?.batch_execute(TABLE).await?;
+    pools.writers().get().await.context("no connection to the database")?.batch_execute(TABLE).await?;
     let builder = WriteAround::builder(Sql::<T>::new(pools)).namespace("event_log");
     // An event hardly ever changes. Where it does and the invalidation is lost, the old one may be served for so long.
     Ok(builder.time_to_live(Duration::from_secs(300)).build(cache).await?)

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -128,7 +129,7 @@ pub(crate) struct Bank<T: Ledger> {
 
 impl<T: Ledger> Bank<T> {
     pub(crate) async fn new(pools: Pools<T::Connection>, cache: impl Barriers) -> anyhow::Result<Arc<Self>> {
-        pools.writers().get().await?.batch_execute(TABLES).await?;
+        pools.writers().get().await.context("no connection to the database")?.batch_execute(TABLES).await?;
         let accounts = WriteThrough::builder(Sql::new(pools.clone())).namespace("ledger_accounts").build(cache).await?;
         // They were inserted past the cache, which may know that they are not there.
         accounts.invalidate(&[1, 2, 3, 4]).await?;

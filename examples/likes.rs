@@ -27,6 +27,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -107,7 +108,7 @@ pub(crate) struct App<T: LikesTable> {
 /// In this process and in a file, which it makes if it is not there.
 pub(crate) async fn embedded(file: &std::path::Path, max_delay: Duration) -> anyhow::Result<Arc<App<SqliteLikes>>> {
     let pools = Sqlite::open(file).await?;
-    pools.writers().get().await?.batch_execute(TABLES).await?;
+    pools.writers().get().await.context("no connection to the database")?.batch_execute(TABLES).await?;
     let builder = WriteBack::builder(Sql::<SqliteLikes>::new(pools.clone())).namespace("post_likes").max_delay(max_delay);
     // A journal in the process dies with it: that has to be accepted by name.
     let likes = builder.migrate().allow_volatile_changes().build(MemoryJournal::new()).await?;
@@ -241,7 +242,7 @@ pub(crate) async fn servers(redis: writeway_back::Redis, database: &str) -> anyh
     // A statement of one's own waits so long for a connection. Unless it is said, that is 30 s, and a dead server looks like a hang.
     let pool = pool.connection_timeout(Duration::from_secs(2));
     let pools: Pools<AsyncPgConnection> = pool.build(AsyncDieselConnectionManager::new(database)).await?.into();
-    pools.writers().get().await?.batch_execute(TABLES).await?;
+    pools.writers().get().await.context("no connection to the database")?.batch_execute(TABLES).await?;
     let builder = WriteBack::builder(Sql::<PostgresLikes>::new(pools.clone())).namespace("post_likes");
     // Refused by a Redis without an append-only file.
     let likes = builder.migrate().build(redis).await?;
