@@ -7,13 +7,14 @@
 //! curl localhost:3000/total
 //! ```
 //!
-//! Embedded, unless REDIS_URL and DATABASE_URL are set. LISTEN is another address than 127.0.0.1:3000.
+//! Embedded, unless REDIS_URL and DATABASE_URL are set: `cargo run --features writeway-examples/postgres --example ledger`.
+//! LISTEN is another address than 127.0.0.1:3000, RUST_LOG another level of the log than `warn`.
 
-use std::env::var;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -24,6 +25,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use writeway_examples::serving;
 use writeway_through::cache::Barriers;
 use writeway_through::diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use writeway_through::sql::{AsyncSqliteConnection, Pools, SqlTx, Sqlite, statement_failed};
@@ -127,7 +129,7 @@ pub(crate) struct Bank<T: Ledger> {
 
 impl<T: Ledger> Bank<T> {
     pub(crate) async fn new(pools: Pools<T::Connection>, cache: impl Barriers) -> anyhow::Result<Arc<Self>> {
-        pools.writers().get().await?.batch_execute(TABLES).await?;
+        pools.writers().get().await.context("no connection to the database")?.batch_execute(TABLES).await?;
         let accounts = WriteThrough::builder(Sql::new(pools.clone())).namespace("ledger_accounts").build(cache).await?;
         // They were inserted past the cache, which may know that they are not there.
         accounts.invalidate(&[1, 2, 3, 4]).await?;
@@ -182,8 +184,6 @@ pub(crate) enum Failure {
     NoAccount,
     Overdraft,
     OtherTransfer,
-    /// The pool has no connection for us.
-    Busy,
     Writeway(Error),
 }
 
@@ -207,18 +207,21 @@ impl IntoResponse for Failure {
             Failure::NoAccount => (StatusCode::NOT_FOUND, "no such account"),
             Failure::Overdraft => (StatusCode::CONFLICT, "not enough money in the account"),
             Failure::OtherTransfer => (StatusCode::CONFLICT, "another transfer has this id"),
-            Failure::Busy => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
-            Failure::Writeway(e) => match (e.outcome(), e.kind()) {
-                // The database did not answer the COMMIT: nobody knows. Clients and proxies repeat a 504, and may: the id is noted
-                // or it is not. Without such an id this would have to be a 500.
-                (Outcome::Unknown, _) => (StatusCode::GATEWAY_TIMEOUT, "moved or not: send it again under the same id to know"),
-                (Outcome::Applied, _) => (StatusCode::INTERNAL_SERVER_ERROR, "moved, but the answer is lost"),
-                (_, Kind::Unavailable | Kind::Overloaded | Kind::Closed) => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
-                (_, Kind::Rejected) => (StatusCode::UNPROCESSABLE_ENTITY, "refused by the database"),
-                _ => (StatusCode::INTERNAL_SERVER_ERROR, "a mistake of ours"),
-            },
+            Failure::Writeway(e) => serving::logged(answer(&e), &e),
         };
         (status, Json(json!({ "error": text }))).into_response()
+    }
+}
+
+fn answer(e: &Error) -> (StatusCode, &'static str) {
+    match (e.outcome(), e.kind()) {
+        // The database did not answer the COMMIT: nobody knows. Clients and proxies repeat a 504, and may: the id is noted
+        // or it is not. Without such an id this would have to be a 500.
+        (Outcome::Unknown, _) => (StatusCode::GATEWAY_TIMEOUT, "moved or not: send it again under the same id to know"),
+        (Outcome::Applied, _) => (StatusCode::INTERNAL_SERVER_ERROR, "moved, but the answer is lost"),
+        (_, Kind::Unavailable | Kind::Overloaded | Kind::Closed) => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
+        (_, Kind::Rejected) => (StatusCode::UNPROCESSABLE_ENTITY, "refused by the database"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "a mistake of ours"),
     }
 }
 
@@ -244,23 +247,23 @@ async fn account<T: Ledger>(State(bank): State<Arc<Bank<T>>>, Path(id): Path<i64
 
 /// The sum over many rows is SQL's business: the cache knows rows by their keys.
 async fn total<T: Ledger>(State(bank): State<Arc<Bank<T>>>) -> Result<impl IntoResponse, Failure> {
-    let mut conn = bank.pools.readers().get().await.map_err(|_| Failure::Busy)?;
+    let mut conn =
+        bank.pools.readers().get().await.map_err(|e| Error::unavailable("no connection to the database").with_source(e))?;
     Ok(Json(json!({ "cents": T::total(&mut conn).await? })))
 }
 
 async fn serve<T: Ledger>(bank: Arc<Bank<T>>) -> anyhow::Result<()> {
-    let address = var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = tokio::net::TcpListener::bind(&address).await?;
-    println!("Accounts 1 to 4 at http://{address}; Ctrl-C ends it.");
-    let interrupted = async { drop(tokio::signal::ctrl_c().await) };
-    axum::serve(listener, router(bank.clone())).with_graceful_shutdown(interrupted).await?;
+    let listener = serving::listen().await?;
+    println!("Accounts 1 to 4 at http://{}; Ctrl-C or SIGTERM ends it.", listener.local_addr()?);
+    axum::serve(listener, router(bank.clone())).with_graceful_shutdown(serving::told_to_end()).await?;
     println!("{} writes left running", bank.accounts.shutdown(Duration::from_secs(5)).await);
     Ok(())
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    if let (Ok(redis), Ok(database)) = (var("REDIS_URL"), var("DATABASE_URL")) {
+    serving::log_to_stderr();
+    if let Some((redis, database)) = serving::servers()? {
         return on_servers(&redis, &database).await;
     }
     println!("Embedded: SQLite in a temporary directory, the cache in this process. Both are gone at the end.");
@@ -271,9 +274,7 @@ async fn main() -> anyhow::Result<()> {
 
 #[cfg(not(feature = "postgres"))]
 async fn on_servers(_: &str, _: &str) -> anyhow::Result<()> {
-    anyhow::bail!(
-        "servers need a feature: cargo run -p writeway-examples --features postgres --example ledger (or unset REDIS_URL)"
-    )
+    anyhow::bail!("servers need a feature: cargo run --features writeway-examples/postgres --example ledger; or unset both URLs")
 }
 
 #[cfg(feature = "postgres")]
@@ -292,5 +293,7 @@ pub(crate) async fn postgres(database: &str) -> anyhow::Result<Pools<writeway_th
     // Strict mode needs a server that ends a stalled COMMIT in time.
     let timeouts = Box::new(writeway_through::sql::ServerTimeouts::default());
     let pool = writeway_through::bb8::Pool::builder().max_size(16).connection_customizer(timeouts);
+    // A statement of one's own waits so long for a connection. Unless it is said, that is 30 s, and a dead server looks like a hang.
+    let pool = pool.connection_timeout(Duration::from_secs(2));
     Ok(pool.build(AsyncDieselConnectionManager::new(database)).await?.into())
 }

@@ -18,14 +18,16 @@
 //! rule the last `max_delay`. After SIGTERM or Ctrl-C nothing is: the rest is flushed. On servers the changes are in Redis; whichever
 //! process runs next brings them to SQL, and lost is only what Redis itself loses.
 //!
-//! Embedded, unless REDIS_URL and DATABASE_URL are set; `cargo run --example likes -- likes.db` has a file that stays. LISTEN is
-//! another address than 127.0.0.1:3000.
+//! Embedded, unless REDIS_URL and DATABASE_URL are set: `cargo run --features writeway-examples/postgres --example likes`.
+//! Embedded, `cargo run --example likes -- likes.db` has a file that stays. LISTEN is another address than 127.0.0.1:3000, RUST_LOG
+//! another level of the log than `warn`.
 
-use std::env::{args, var};
+use std::env::args;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -37,6 +39,7 @@ use serde_json::{Value, json};
 use writeway_back::diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use writeway_back::sql::{AsyncSqliteConnection, Bookkeeping, Pools, Sqlite, statement_failed};
 use writeway_back::{Error, Kind, MemoryJournal, Outcome, Sql, SqlTable, WriteBack, bulk_upsert, key_among};
+use writeway_examples::serving;
 
 /// There is no foreign key to a table of posts on purpose: a change that SQL refuses would hold up the others of its shard. What
 /// may be liked is to be checked before a change is accepted.
@@ -105,7 +108,7 @@ pub(crate) struct App<T: LikesTable> {
 /// In this process and in a file, which it makes if it is not there.
 pub(crate) async fn embedded(file: &std::path::Path, max_delay: Duration) -> anyhow::Result<Arc<App<SqliteLikes>>> {
     let pools = Sqlite::open(file).await?;
-    pools.writers().get().await?.batch_execute(TABLES).await?;
+    pools.writers().get().await.context("no connection to the database")?.batch_execute(TABLES).await?;
     let builder = WriteBack::builder(Sql::<SqliteLikes>::new(pools.clone())).namespace("post_likes").max_delay(max_delay);
     // A journal in the process dies with it: that has to be accepted by name.
     let likes = builder.migrate().allow_volatile_changes().build(MemoryJournal::new()).await?;
@@ -141,7 +144,8 @@ async fn is_liked<T: LikesTable>(State(app): State<Arc<App<T>>>, Path(key): Path
 
 /// The number is SQL's, and behind by what is on its way: about `max_delay`.
 async fn post<T: LikesTable>(State(app): State<Arc<App<T>>>, Path(post): Path<i64>) -> Result<Json<Value>, Failure> {
-    let mut conn = app.pools.readers().get().await.map_err(|_| Failure::Busy)?;
+    let mut conn =
+        app.pools.readers().get().await.map_err(|e| Error::unavailable("no connection to the database").with_source(e))?;
     let likes = T::count(&mut conn, post).await.map_err(statement_failed)?;
     Ok(Json(json!({ "post": post, "likes": likes })))
 }
@@ -158,8 +162,6 @@ async fn stats<T: LikesTable>(State(app): State<Arc<App<T>>>) -> Result<Json<Val
 }
 
 pub(crate) enum Failure {
-    /// The pool has no connection for us.
-    Busy,
     Writeway(Error),
 }
 
@@ -172,44 +174,37 @@ impl From<Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, text) = match self {
-            Failure::Busy => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
-            Failure::Writeway(e) => match (e.outcome(), e.kind()) {
-                // Redis did not answer. Clients and proxies repeat a 504, and may: a like that is put twice is one.
-                (Outcome::Unknown, _) => (StatusCode::GATEWAY_TIMEOUT, "accepted or not: send it again"),
-                // More is on its way than was allowed: SQL does not keep up.
-                (_, Kind::Overloaded) => (StatusCode::SERVICE_UNAVAILABLE, "too much at once: try again later"),
-                (_, Kind::Unavailable | Kind::Closed) => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
-                _ => (StatusCode::INTERNAL_SERVER_ERROR, "a mistake of ours"),
-            },
+            Failure::Writeway(e) => serving::logged(answer(&e), &e),
         };
         (status, Json(json!({ "error": text }))).into_response()
     }
 }
 
+fn answer(e: &Error) -> (StatusCode, &'static str) {
+    match (e.outcome(), e.kind()) {
+        // Redis did not answer. Clients and proxies repeat a 504, and may: a like that is put twice is one.
+        (Outcome::Unknown, _) => (StatusCode::GATEWAY_TIMEOUT, "accepted or not: send it again"),
+        // More is on its way than was allowed: SQL does not keep up.
+        (_, Kind::Overloaded) => (StatusCode::SERVICE_UNAVAILABLE, "too much at once: try again later"),
+        (_, Kind::Unavailable | Kind::Closed) => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "a mistake of ours"),
+    }
+}
+
 async fn serve<T: LikesTable>(app: Arc<App<T>>) -> anyhow::Result<()> {
-    let address = var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = tokio::net::TcpListener::bind(&address).await?;
-    println!("Likes at http://{address}; Ctrl-C or SIGTERM ends it.");
-    axum::serve(listener, router(app.clone())).with_graceful_shutdown(told_to_end()).await?;
+    let listener = serving::listen().await?;
+    println!("Likes at http://{}; Ctrl-C or SIGTERM ends it.", listener.local_addr()?);
+    axum::serve(listener, router(app.clone())).with_graceful_shutdown(serving::told_to_end()).await?;
     // No request is left. Now the rest goes to SQL: forgotten here, it would be lost with this process if embedded.
     let drained = app.likes.shutdown(Duration::from_secs(10)).await?;
     println!("{} likes flushed at the end, {} left", drained.flushed, drained.left);
     Ok(())
 }
 
-/// Ctrl-C, or the SIGTERM by which containers and service managers end a process.
-async fn told_to_end() {
-    #[cfg(unix)]
-    if let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! { _ = terminated.recv() => {}, _ = tokio::signal::ctrl_c() => {} }
-        return;
-    }
-    drop(tokio::signal::ctrl_c().await);
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    if let (Ok(redis), Ok(database)) = (var("REDIS_URL"), var("DATABASE_URL")) {
+    serving::log_to_stderr();
+    if let Some((redis, database)) = serving::servers()? {
         return on_servers(&redis, &database).await;
     }
     let max_delay = Duration::from_millis(200);
@@ -224,9 +219,7 @@ async fn main() -> anyhow::Result<()> {
 
 #[cfg(not(feature = "postgres"))]
 async fn on_servers(_: &str, _: &str) -> anyhow::Result<()> {
-    anyhow::bail!(
-        "servers need a feature: cargo run -p writeway-examples --features postgres --example likes (or unset REDIS_URL)"
-    )
+    anyhow::bail!("servers need a feature: cargo run --features writeway-examples/postgres --example likes; or unset both URLs")
 }
 
 #[cfg(feature = "postgres")]
@@ -246,8 +239,10 @@ pub(crate) async fn servers(redis: writeway_back::Redis, database: &str) -> anyh
     // A flush that stalls is to be ended by the server, so that it holds up nobody else.
     let timeouts = Box::new(writeway_back::sql::ServerTimeouts::default());
     let pool = writeway_back::bb8::Pool::builder().connection_customizer(timeouts);
+    // A statement of one's own waits so long for a connection. Unless it is said, that is 30 s, and a dead server looks like a hang.
+    let pool = pool.connection_timeout(Duration::from_secs(2));
     let pools: Pools<AsyncPgConnection> = pool.build(AsyncDieselConnectionManager::new(database)).await?.into();
-    pools.writers().get().await?.batch_execute(TABLES).await?;
+    pools.writers().get().await.context("no connection to the database")?.batch_execute(TABLES).await?;
     let builder = WriteBack::builder(Sql::<PostgresLikes>::new(pools.clone())).namespace("post_likes");
     // Refused by a Redis without an append-only file.
     let likes = builder.migrate().build(redis).await?;

@@ -1,6 +1,11 @@
 //! The same over servers: `REDIS_URL` and `DATABASE_URL` say where. The table `users` is made if it is not there.
-use std::env::var;
+//!
+//! ```text
+//! cargo run --features writeway-examples/postgres --example postgres
+//! ```
+use std::time::Duration;
 
+use anyhow::Context as _;
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use writeway_through::diesel_async::pooled_connection::AsyncDieselConnectionManager;
@@ -41,11 +46,17 @@ impl SqlTable for Users {
     }
 }
 
+fn var(name: &'static str) -> anyhow::Result<String> {
+    std::env::var(name).with_context(|| format!("{name} says where a server is, and is not set"))
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(var("DATABASE_URL")?);
     let timeouts = Box::new(ServerTimeouts::default());
-    let pool = bb8::Pool::builder().connection_customizer(timeouts).build(manager).await?;
+    // A server that is away is an error after 2 s. Unless it is said, a connection is waited for 30 s.
+    let pool = bb8::Pool::builder().connection_customizer(timeouts).connection_timeout(Duration::from_secs(2));
+    let pool = pool.build(manager).await?;
     let made = "CREATE TABLE IF NOT EXISTS users (id BIGINT PRIMARY KEY, name TEXT NOT NULL)";
     pool.get().await?.batch_execute(made).await?;
     let redis = Redis::connect(var("REDIS_URL")?).await?;

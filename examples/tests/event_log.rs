@@ -44,3 +44,28 @@ async fn writes_pass_the_cache_by_and_late_reads_fill_it() {
     assert_eq!(call(&app, "POST", "/events", Some(json!(too_many))).await.0, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(call(&app, "POST", "/events", Some(json!([]))).await, (StatusCode::OK, json!({ "committed": 0 })));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_does_wrong_is_said_to_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pools = Sqlite::open(directory.path().join("events.db")).await.expect("opened");
+    let app = router(open::<SqliteEvents>(pools, MemoryCache::new()).await.expect("built"));
+    let send = |id: String, text: String| {
+        let app = app.clone();
+        async move { call(&app, "POST", "/events", Some(json!([{ "id": id, "at_ms": 1, "text": text }]))).await.0 }
+    };
+    let (longest_id, longest_text) = ("{".repeat(256), "\u{1}".repeat(65_536));
+    assert_eq!(send(longest_id, longest_text.clone()).await, StatusCode::OK, "escaped, both fit what the cache allows");
+    let long = "a".repeat(257);
+    for id in ["", "a\0", &long] {
+        assert_eq!(send(id.to_owned(), String::new()).await, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    assert_eq!(send("a".into(), "a\0".into()).await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(send("a".into(), longest_text + "a").await, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(call(&app, "GET", "/events/a", None).await.0, StatusCode::NOT_FOUND, "nothing of it was committed");
+    for id in ["a%00", &long] {
+        let (status, body) = call(&app, "GET", &format!("/events/{id}"), None).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(body, json!({ "error": "an id has 1 to 256 bytes, and none of them is zero" }));
+    }
+}

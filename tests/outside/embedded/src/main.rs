@@ -3,15 +3,13 @@
 // diesel's `table!` asks for a crate of this name.
 extern crate writeway_around as diesel;
 
-use std::fmt::Debug;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use writeway_around::diesel::prelude::*;
 use writeway_around::diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use writeway_around::serde::{Deserialize, Serialize};
 use writeway_around::sql::{AsyncSqliteConnection, Sqlite};
-use writeway_around::{bulk_upsert, key_among, Changes, MemoryCache, Sql, SqlTable, WriteAround};
+use writeway_around::{bulk_upsert, key_among, MemoryCache, Sql, SqlTable, WriteAround};
 
 diesel::table! {
     seats (hall, number) {
@@ -61,7 +59,7 @@ type Failure = Box<dyn std::error::Error>;
 
 /// One thread: what blocks must not block it.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+async fn main() -> std::process::ExitCode {
     let path = std::env::temp_dir().join(format!("writeway-outside-{}.db", std::process::id()));
     let ran = run(&path).await;
     for end in ["", "-wal", "-shm", "-lock"] {
@@ -69,10 +67,10 @@ async fn main() -> ExitCode {
         let _ = std::fs::remove_file(format!("{}{end}", path.display()));
     }
     match ran {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => std::process::ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("FAILED: {failure}");
-            ExitCode::FAILURE
+            std::process::ExitCode::FAILURE
         }
     }
 }
@@ -81,14 +79,16 @@ fn seat(number: i32, guest: Option<&str>) -> Seat {
     Seat { hall: "A:1".into(), number, guest: guest.map(Into::into) }
 }
 
-fn check<T: Debug + PartialEq>(what: &str, saw: T, expected: T) -> Result<(), Failure> {
+fn check<T: std::fmt::Debug + PartialEq>(what: &str, saw: T, expected: T) -> Result<(), Failure> {
     println!("{what}: {saw:?}");
     if saw == expected { Ok(()) } else { Err(format!("{what}: expected {expected:?}").into()) }
 }
 
 async fn run(path: &std::path::Path) -> Result<(), Failure> {
     let sqlite = Sqlite::open(path).await?;
-    let create = "CREATE TABLE seats (hall TEXT, number INTEGER, guest TEXT, PRIMARY KEY (hall, number))";
+    let create = "
+        CREATE TABLE IF NOT EXISTS seats (
+            hall TEXT NOT NULL, number INTEGER NOT NULL, guest TEXT, PRIMARY KEY (hall, number))";
     sqlite.writers().get().await?.batch_execute(create).await?;
     let builder = WriteAround::builder(Sql::<Seats>::new(sqlite)).namespace("seats").time_to_live(Duration::from_secs(60));
     let seats = builder.build(MemoryCache::new()).await?;
@@ -96,7 +96,8 @@ async fn run(path: &std::path::Path) -> Result<(), Failure> {
     let key = |number| ("A:1".to_owned(), number);
     check("put", seats.put(seat(1, Some("ada"))).await?.row, Some(seat(1, Some("ada"))))?;
     check("get", seats.get(&key(1)).await?, Some(seat(1, Some("ada"))))?;
-    let written = seats.write(Changes::new().put(seat(3, None)).put(seat(2, Some("eve"))).delete(key(1))).await?;
+    let changes = writeway_around::Changes::new().put(seat(3, None)).put(seat(2, Some("eve"))).delete(key(1));
+    let written = seats.write(changes).await?;
     check("write", written.len(), 3)?;
     let found = seats.get_many(&[key(3), key(1), key(2), key(9)]).await?;
     check("get_many", found, vec![Some(seat(3, None)), None, Some(seat(2, Some("eve"))), None])?;
