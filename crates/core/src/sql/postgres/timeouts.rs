@@ -103,8 +103,8 @@ impl Found {
         let role = NAMES.map(|name| format!("ALTER ROLE CURRENT_USER SET {name} = {three_quarters};")).join(" ");
         Err(Error::invalid(format!(
             "the server must end a stalled transaction within {} ms, but {found} (0 is never). Either give the pool \
-             `.connection_customizer(Box::new(ServerTimeouts::default()))`, or run: {role} Or accept it by name: \
-             `allow_unbounded_commits()`, in write-back `allow_unbounded_flushes()`",
+             `.connection_customizer(Box::new(ServerTimeouts::default()))`, or accept it by name (`allow_unbounded_commits()`, in \
+             write-back `allow_unbounded_flushes()`), or run: {role}",
             limit.as_millis(),
         )))
     }
