@@ -22,7 +22,7 @@ pub trait SqlTable: Send + Sync + 'static {
     /// The promise that [`upsert`](SqlTable::upsert) and [`remove`](SqlTable::remove) each send exactly one statement and read
     /// its answer to the end (`load`, `get_results`, `execute`; not `get_result` or `first`, which leave before the server has
     /// said whether the commit succeeded). An eventual write is then that one statement, committed by itself: one round trip
-    /// instead of three. Default `false`: every write is a transaction, whatever the functions send.
+    /// instead of three; in SQLite, where there is none to save, every write is a transaction all the same. Default `false`: every write is a transaction, whatever the functions send.
     const ONE_STATEMENT: bool = false;
 
     /// The connection of the pool.

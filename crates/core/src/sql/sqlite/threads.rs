@@ -57,3 +57,46 @@ impl SpawnBlocking for Threads {
         Threads::of(Handle::current(), None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn calls_that_were_given_up_count_until_they_end() {
+        let shared = Shared { _lock: None, calls: Arc::new(Semaphore::new(2)) };
+        let calls = shared.calls.clone();
+        let mut threads = Threads::of(Handle::current(), Some(shared));
+        let (begun, begins) = mpsc::channel();
+        let started = Arc::new(AtomicUsize::new(0));
+        let mut ends = Vec::new();
+        for _ in 0..3 {
+            let (end, ended) = mpsc::channel::<()>();
+            let (begun, started) = (begun.clone(), started.clone());
+            let mut call = threads.spawn_blocking(move || {
+                started.fetch_add(1, SeqCst);
+                // The test may have ended.
+                let _ = begun.send(());
+                let _ = ended.recv();
+            });
+            // Looked at once, then given up.
+            poll_fn(|context| Poll::Ready(drop(call.as_mut().poll(context)))).await;
+            ends.push(end);
+        }
+        for _ in 0..2 {
+            begins.recv().expect("two have begun");
+        }
+        let next = threads.spawn_blocking(|| ());
+        let mut next = Box::pin(next);
+        let waits = poll_fn(|context| Poll::Ready(next.as_mut().poll(context).is_pending())).await;
+        assert_eq!(calls.available_permits(), 0, "invariant violated: given-up calls are bounded");
+        assert!(waits && started.load(SeqCst) == 2, "invariant violated: given-up calls are bounded");
+        drop(ends);
+        next.await.expect("it runs when they have ended");
+    }
+}
