@@ -85,7 +85,8 @@ mod tests {
                 let _ = ended.recv();
             });
             // Looked at once, then given up.
-            poll_fn(|context| Poll::Ready(drop(call.as_mut().poll(context)))).await;
+            let is_done = poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_ready())).await;
+            assert!(!is_done, "nobody has ended it");
             ends.push(end);
         }
         for _ in 0..2 {
