@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use writeway_back::runtime::{Runtime as _, Tokio};
 use writeway_back::{Kind, Outcome, Overflow};
-use writeway_testkit::harness::{Ledger, Schema, score};
+use writeway_testkit::harness::score;
 use writeway_testkit::servers;
 
 use crate::is_long;
@@ -50,13 +50,10 @@ fn write(handle: &Handle, load: &Arc<Load>, writer: i32) -> tokio::task::JoinHan
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_sql_the_journal_fills_to_its_bound_and_drains_afterwards() {
-    let Some(mut postgres) = servers::Postgres::from_env().expect("postgres starts") else {
-        println!("SKIPPED: needs WRITEWAY_PG_BIN");
-        return;
-    };
+    let mut postgres = servers::Postgres::from_env().expect("postgres starts");
     let Some(rig) = Rig::new("sql_away").await else { return };
-    let schema = Schema::make(&postgres.url(), "it_faults_sql_away").await;
-    let rig = Rig { ledger: Ledger::begin(&schema).await, schema, ..rig };
+    let Some(rig) = rig.with_postgres(postgres.as_ref()).await else { return };
+    let postgres = postgres.as_mut().expect("it is there");
     let handle = rig.build(|builder| builder.max_dirty(MAX_DIRTY).on_overflow(Overflow::Reject)).await;
     let patient = rig.build(|builder| builder.max_dirty(MAX_DIRTY)).await;
     let load = Arc::new(Load::default());
