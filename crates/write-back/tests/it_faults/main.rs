@@ -6,6 +6,7 @@
 mod backlog;
 mod failover;
 mod half_open;
+mod histories;
 mod large;
 mod load;
 mod lost_file;

@@ -130,6 +130,13 @@ impl Rig {
         Lock(conn)
     }
 
+    /// Ends all sessions of the schema in SQL, once.
+    pub(crate) async fn end_sessions(&self) {
+        let mut stranger = self.schema.connect().await;
+        stranger.batch_execute("SET application_name = 'stranger'").await.expect("set");
+        self.schema.end_sessions(&mut stranger).await;
+    }
+
     /// Every change took effect once, and no row went backwards. Gives what each row went through.
     pub(crate) async fn ascending(&self) -> BTreeMap<i32, Vec<i64>> {
         let mut rows = BTreeMap::<i32, Vec<i64>>::new();
