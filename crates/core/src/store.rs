@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cache::Bytes;
 use crate::change::{Change, Stored};
 use crate::codec::Row;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::journal::{At, BatchId, Shard};
 use crate::key::Key;
 
@@ -99,6 +99,43 @@ pub trait FencedStore: Store {
         flush: &Flush<'_>,
         changes: &[Change<Self::Key, Self::Row>],
     ) -> impl Future<Output = Result<Flushed<Self::Row>>> + Send;
+
+    /// Writes the shard's fence as it is, in a transaction like that of a flush: SQL takes writes. False if the shard was opened by
+    /// somebody else since.
+    ///
+    /// # Errors
+    /// As [`flush`](FencedStore::flush).
+    fn probe(&self, at: &At, within: Option<Duration>) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Whose fault it is that a flush failed.
+    fn blame(&self, error: &Error) -> Blame {
+        Blame::by_kind(error.kind())
+    }
+}
+
+/// Whose fault a failed flush is: what is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// A row's: SQL refuses it, whenever it is sent. It is looked for by halving the batch, and set aside after a few tries alone.
+    Row,
+    /// A row's, but it may pass when another row has come or gone: a foreign key. As [`Row`](Blame::Row), with more patience.
+    Parent,
+    /// The table's, or the application's rights or code: whatever is sent fails. Everything is kept and tried again.
+    Table,
+    /// The server's, or that of what is between: it passes by itself. Everything is kept and tried again.
+    Server,
+}
+
+impl Blame {
+    /// What an error's kind says of it.
+    #[must_use]
+    pub fn by_kind(kind: Kind) -> Blame {
+        match kind {
+            Kind::Rejected => Blame::Row,
+            Kind::Invalid => Blame::Table,
+            Kind::Closed | Kind::Fenced | Kind::Overloaded | Kind::Unavailable => Blame::Server,
+        }
+    }
 }
 
 /// What SQL knows of a shard that was opened.

@@ -13,7 +13,7 @@ use writeway_core::runtime::Runtime;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::{Gate, until};
 
-use crate::settings::Settings;
+use crate::settings::{Classify, Settings};
 use crate::stats::Counters;
 
 pub(crate) struct Engine<S: FencedStore> {
@@ -22,6 +22,9 @@ pub(crate) struct Engine<S: FencedStore> {
     pub(crate) name: Arc<str>,
     pub(crate) shards: Vec<Shard>,
     pub(crate) bounds: Bounds,
+    /// So many dead letters a shard may have.
+    pub(crate) max_dead: u64,
+    pub(crate) classify: Option<Arc<Classify>>,
     pub(crate) settings: Settings,
     /// This handle's name in flush leases.
     pub(crate) holder: Id,
@@ -46,6 +49,7 @@ impl<S: FencedStore> Engine<S> {
         name: Arc<str>,
         shards: Vec<Shard>,
         settings: Settings,
+        classify: Option<Arc<Classify>>,
     ) -> Self {
         Engine {
             holder: Id::from(reads.runtime.random()),
@@ -53,6 +57,8 @@ impl<S: FencedStore> Engine<S> {
             journal,
             name,
             bounds: settings.bounds(shards.len()),
+            max_dead: settings.dead(shards.len()),
+            classify,
             settings,
             gate: Gate::open(),
             counters: Counters::default(),

@@ -168,7 +168,7 @@ impl<S: FencedStore> WriteBack<S> {
             let newer = |status: &Status, asked: Duration| {
                 // The journal counts whole milliseconds.
                 let done = |waited: Duration| waited + Duration::from_millis(2) < asked.saturating_sub(started);
-                status.installed && status.oldest.is_none_or(done)
+                status.installed && status.suspects == 0 && status.oldest.is_none_or(done)
             };
             engine.wait_for(shard, deadline, Push::Flush, newer).await.map_err(|e| engine.told(e, "flush"))?;
         }
@@ -192,6 +192,7 @@ impl<S: FencedStore> WriteBack<S> {
             let status = self.engine.status(shard).await.map_err(|e| self.engine.told(e, attempt))?;
             stats.dirty += status.dirty + status.open;
             stats.dirty_bytes += status.dirty_bytes + status.open_bytes;
+            stats.suspects += status.suspects;
             stats.dead += status.dead;
             stats.oldest = stats.oldest.max(status.oldest);
         }

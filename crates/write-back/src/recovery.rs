@@ -63,27 +63,34 @@ fn plan(found: &Found, opened: Opened) -> Plan {
     Plan { open, frozen_later, dirty }
 }
 
+/// A shard that this process has opened.
+pub(crate) struct Own {
+    pub(crate) at: At,
+    /// The last batch that SQL has.
+    pub(crate) batch: u64,
+}
+
 impl<S: FencedStore> Engine<S> {
-    /// Opens the shard for this process: the epoch in which it may flush.
+    /// Opens the shard for this process: the epoch in which it may flush, and the last batch that SQL has.
     ///
     /// # Errors
     /// `Fenced` if somebody else opened it at the same time, or the server changed meanwhile: look again.
-    pub(crate) async fn open(&self, shard: usize) -> Result<At> {
+    pub(crate) async fn open(&self, shard: usize) -> Result<Own> {
         let status = self.status(shard).await?;
         // What holds no change needs no judging, however long the log is.
         let log = (!status.installed && status.dirty + status.open > 0).then_some(status.over);
         let asked = self.in_sql(self.settings.flush_timeout * 2, self.reads.store.open(&self.shards[shard], log)).await;
         let opened = asked.unwrap_or_else(|| Err(Error::unavailable("sql did not open the shard in time")))?;
         let install = Install { identity: status.identity, epoch: opened.epoch, batch: opened.batch };
-        let at = At { shard: self.shards[shard].clone(), epoch: opened.epoch };
+        let (at, batch) = (At { shard: self.shards[shard].clone(), epoch: opened.epoch }, opened.batch);
         match self.ask(self.journal.install(&at.shard, &install)).await? {
-            Installed::Ready => Ok(at),
+            Installed::Ready => Ok(Own { at, batch }),
             Installed::Refused => Err(Error::fenced()),
             // It held nothing at the look: the log was not read.
             Installed::Recover(found) if log.is_none() && (found.dirty > 0 || found.open.is_some()) => Err(Error::fenced()),
             Installed::Recover(found) => {
                 self.recover(shard, &at, &install, &found, opened).await?;
-                Ok(at)
+                Ok(Own { at, batch })
             }
         }
     }

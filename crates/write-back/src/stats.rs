@@ -13,6 +13,8 @@ pub struct Stats {
     pub dirty_bytes: u64,
     /// For how long the oldest of them has waited.
     pub oldest: Option<Duration>,
+    /// Of them, those that failed alone: each is tried again alone, until it lands or is set aside.
+    pub suspects: u64,
     /// Changes that were set aside for a person to look at.
     pub dead: u64,
     /// Changes that this process had accepted.
@@ -23,6 +25,12 @@ pub struct Stats {
     pub batches: u64,
     /// Flushes by this process that failed, and were or will be tried again.
     pub retries: u64,
+    /// Batches that this process halved, because they failed.
+    pub splits: u64,
+    /// How often a change failed alone in this process, and was held back to be tried again.
+    pub delayed: u64,
+    /// Changes that this process set aside as dead letters.
+    pub parked: u64,
     /// How often another process had taken over a shard that this one was flushing.
     pub fenced: u64,
     /// How often this process found that Redis was another server, or an older state: what had been accepted may be lost.
@@ -35,6 +43,9 @@ pub(crate) struct Counters {
     pub(crate) flushed: AtomicU64,
     pub(crate) batches: AtomicU64,
     pub(crate) retries: AtomicU64,
+    pub(crate) splits: AtomicU64,
+    pub(crate) delayed: AtomicU64,
+    pub(crate) parked: AtomicU64,
     pub(crate) fenced: AtomicU64,
     pub(crate) loss_possible: AtomicU64,
 }
@@ -44,12 +55,19 @@ impl Counters {
         counter.fetch_add(n as u64, Relaxed);
     }
 
+    pub(crate) fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Relaxed)
+    }
+
     pub(crate) fn read(&self) -> Stats {
         Stats {
             accepted: self.accepted.load(Relaxed),
             flushed: self.flushed.load(Relaxed),
             batches: self.batches.load(Relaxed),
             retries: self.retries.load(Relaxed),
+            splits: self.splits.load(Relaxed),
+            delayed: self.delayed.load(Relaxed),
+            parked: self.parked.load(Relaxed),
             fenced: self.fenced.load(Relaxed),
             loss_possible: self.loss_possible.load(Relaxed),
             ..Stats::default()

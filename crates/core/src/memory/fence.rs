@@ -1,12 +1,13 @@
 //! The fence and the batch log of a store in the process.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::store::{MemoryStore, lock};
 use crate::change::Change;
 use crate::codec::Row;
 use crate::error::Result;
-use crate::journal::{BatchId, Shard};
+use crate::journal::{At, BatchId, Shard};
 use crate::key::Key;
 use crate::store::{FencedStore, Flush, Flushed, Logged, Opened, Store as _};
 
@@ -57,5 +58,9 @@ impl<K: Key, R: Row> FencedStore for MemoryStore<K, R> {
         fence.log = vec![Logged { id: flush.batch, keys: flush.keys.to_vec() }];
         tx.commit_now();
         Ok(Flushed::Applied(stored))
+    }
+
+    async fn probe(&self, at: &At, _: Option<Duration>) -> Result<bool> {
+        Ok(lock(&self.table.fences).get(&at.shard).is_some_and(|fence| fence.epoch == at.epoch))
     }
 }

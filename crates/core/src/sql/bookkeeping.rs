@@ -91,6 +91,12 @@ macro_rules! bookkeeping {
                     Ok(Cached(diesel::update(row).set(fence::batch.eq(batch))).execute(conn).await? > 0)
                 }
 
+                async fn touch(conn: &mut Self, shard: &Shard, epoch: i64) -> QueryResult<bool> {
+                    let row = fence::writeway_fence.find((&*shard.namespace, i32::from(shard.number)));
+                    let same = diesel::update(row.filter(fence::epoch.eq(epoch))).set(fence::batch.eq(fence::batch));
+                    Ok(Cached(same).execute(conn).await? > 0)
+                }
+
                 async fn look(conn: &mut Self, shard: &Shard) -> QueryResult<Option<(i64, i64)>> {
                     let row = fence::writeway_fence.find((&*shard.namespace, i32::from(shard.number)));
                     row.select((fence::epoch, fence::batch)).get_result(conn).await.optional()

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use diesel::QueryResult;
 
+use super::blame::blame;
 use super::classify::{Standing, classify};
 use super::connection::{SqlConnection, condemn};
 use super::store::Sql;
@@ -24,8 +25,8 @@ use super::transaction::SqlTx;
 use crate::cache::Bytes;
 use crate::change::Change;
 use crate::error::{Error, Result};
-use crate::journal::{BatchId, Shard};
-use crate::store::{FencedStore, Flush, Flushed, Logged, Opened, Store as _, Transaction as _};
+use crate::journal::{At, BatchId, Shard};
+use crate::store::{Blame, FencedStore, Flush, Flushed, Logged, Opened, Store as _, Transaction as _};
 
 diesel::table! {
     writeway_fence (namespace, shard) {
@@ -73,6 +74,9 @@ pub trait Bookkeeping: SqlConnection {
 
     /// True if the fence let the batch pass.
     fn pass(conn: &mut Self, shard: &Shard, epoch: i64, batch: i64) -> impl Future<Output = QueryResult<bool>> + Send;
+
+    /// True if the epoch is still this one; the row is written as it is.
+    fn touch(conn: &mut Self, shard: &Shard, epoch: i64) -> impl Future<Output = QueryResult<bool>> + Send;
 
     /// The epoch and the last batch.
     fn look(conn: &mut Self, shard: &Shard) -> impl Future<Output = QueryResult<Option<(i64, i64)>>> + Send;
@@ -147,6 +151,19 @@ impl<T: SqlTable<Connection: Bookkeeping>> FencedStore for Sql<T> {
                 Err(e)
             }
         }
+    }
+
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        let epoch = signed(at.epoch)?;
+        let mut tx = self.begin(within).await?;
+        let ours = step(&mut tx, async |conn| T::Connection::touch(conn, &at.shard, epoch).await).await?;
+        tx.commit().await?;
+        Ok(ours)
+    }
+
+    fn blame(&self, error: &Error) -> Blame {
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+        cause.map_or_else(|| Blame::by_kind(error.kind()), blame)
     }
 }
 

@@ -6,8 +6,8 @@ use writeway_core::cache::{Ask, Entries, Fill, Lease, Lookup};
 use writeway_core::entry::{DIRTY, FORMAT, MAGIC};
 use writeway_core::error::{Kind, Outcome};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bound, Bounds, Found, Freeze, Install, Installed, Journal, PAGE, Release, Settled, Shard,
-    Status,
+    Accept, Accepted, Ack, At, BatchId, Bound, Bounds, Found, Freeze, Install, Installed, Journal, PAGE, Park, Reason, Release,
+    Settled, Shard, Status, Version,
 };
 use writeway_core::runtime::{Runtime, Tokio};
 
@@ -143,7 +143,7 @@ async fn a_large_batch_goes_page_by_page_and_no_call_takes_more_than_one() {
         refused(accept(&journal, &changes).await),
         refused(journal.settled(&at.shard, 1, &versions).await),
         refused(journal.acknowledge(&at, batch, &acks).await),
-        refused(journal.park(&at, batch, &keys, "a cause").await),
+        refused(journal.park(&at, batch, Park { keys: &keys, reason: Reason::Damaged, cause: "a cause" }).await),
         refused(journal.supersede(&at, &keys, None).await),
     ];
     for error in errors {
@@ -171,18 +171,27 @@ async fn what_is_set_aside_is_listed_page_by_page_and_says_why() {
     let (batch, mut left) = (BatchId { epoch: 1, batch: 1 }, 0);
     for page in changes.chunks(PAGE) {
         let keys: Vec<_> = page.iter().map(|change| change.key.clone()).collect();
-        left = journal.park(&at, batch, &keys, "größer als erlaubt").await.expect("parked");
+        left = journal
+            .park(&at, batch, Park { keys: &keys, reason: Reason::Damaged, cause: "größer als erlaubt" })
+            .await
+            .expect("parked");
     }
     assert_eq!(left, 0, "the batch has ended");
     assert_eq!(journal.status(&at.shard).await.expect("a status").dead, PAGE as u64 + 50);
     let first = journal.dead_letters(&at.shard, None).await.expect("a page");
-    let second = journal.dead_letters(&at.shard, first.last().map(|letter| &letter.key)).await.expect("a page");
+    let second = journal
+        .dead_letters(&at.shard, first.last().map(|letter| (letter.version, letter.key.clone())).as_ref())
+        .await
+        .expect("a page");
     assert_eq!((first.len(), second.len()), (PAGE, 50));
     for (n, letter) in first.iter().chain(&second).enumerate() {
         assert_eq!((&letter.key, &letter.value), (&changes[n].key, &changes[n].value));
         assert_eq!((letter.version, letter.cause.as_str()), (version(1, n as u64 + 1), "größer als erlaubt"));
     }
-    assert_eq!(journal.dead_letters(&at.shard, second.last().map(|letter| &letter.key)).await.ok(), Some(vec![]));
+    assert_eq!(
+        journal.dead_letters(&at.shard, second.last().map(|letter| (letter.version, letter.key.clone())).as_ref()).await.ok(),
+        Some(vec![])
+    );
     assert_eq!(became(&journal, "0001", 1, version(1, 2)).await, Settled::Dead);
     assert_eq!(look(&journal, "0001").await.ok(), Some(Lookup::Miss));
     assert_eq!(look(&journal, "0000").await.ok(), Some(dirty("newer")), "stays");
@@ -315,8 +324,16 @@ async fn keys_of_other_shards_and_of_no_shard_are_told_apart() {
     let foreign = Accept { key: theirs.clone(), ..put("1", "y") };
     for error in [
         refused(accept(&journal, &[foreign]).await),
-        refused(journal.park(&at, BatchId::default(), std::slice::from_ref(&theirs), "a cause").await),
-        refused(journal.dead_letters(&at.shard, Some(&theirs)).await),
+        refused(
+            journal
+                .park(
+                    &at,
+                    BatchId::default(),
+                    Park { keys: std::slice::from_ref(&theirs), reason: Reason::Damaged, cause: "a cause" },
+                )
+                .await,
+        ),
+        refused(journal.dead_letters(&at.shard, Some(&(Version::default(), theirs.clone()))).await),
         refused(journal.get(&[b"posts:1".to_vec()]).await),
         refused(journal.invalidate(&[b"{posts:0}:meta".to_vec()]).await),
     ] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use writeway_core::cache::{Ask, Declaration, Entries, Lookup};
 use writeway_core::error::{Kind, Outcome};
-use writeway_core::journal::{Accepted, Found, Install, Journal, Release, Settled};
+use writeway_core::journal::{Accepted, Found, Install, Journal, Park, Reason, Release, Settled};
 use writeway_core::redis::{Redis, RedisJournal};
 use writeway_core::runtime::{Runtime, Tokio};
 use writeway_testkit::proxy::{Proxy, Rule};
@@ -57,7 +57,10 @@ async fn forgotten_scripts_are_loaded_again_by_every_call() {
     forget().await;
     assert_eq!(journal.acknowledge(&at, batch, &[ack("1", "x")]).await.ok(), Some(1));
     forget().await;
-    assert_eq!(journal.park(&at, batch, &[post("2")], "a cause").await.ok(), Some(0));
+    assert_eq!(
+        journal.park(&at, batch, Park { keys: &[post("2")], reason: Reason::Damaged, cause: "a cause" }).await.ok(),
+        Some(0)
+    );
     forget().await;
     assert_eq!(journal.dead_letters(&at.shard, None).await.map(|letters| letters.len()).ok(), Some(1));
     forget().await;
@@ -96,14 +99,20 @@ async fn the_flushers_calls_are_repeated_when_their_reply_is_lost() {
     // All scripts have run once, so that the calls themselves are what is cut.
     let batch = claim(&direct, &at).await;
     direct.acknowledge(&at, batch.id, &[ack("3", "z")]).await.expect("acknowledged");
-    direct.park(&at, batch.id, &[post("none")], "a cause").await.expect("nothing to park");
+    direct
+        .park(&at, batch.id, Park { keys: &[post("none")], reason: Reason::Damaged, cause: "a cause" })
+        .await
+        .expect("nothing to park");
     let lost = || proxy.once(Rule::cut_after("EVALSHA"));
     lost();
     assert_eq!(claim(&journal, &at).await.items[..], batch.items[..2]);
     lost();
     assert_eq!(journal.acknowledge(&at, batch.id, &[ack("1", "x")]).await.ok(), Some(1));
     lost();
-    assert_eq!(journal.park(&at, batch.id, &[post("2")], "a cause").await.ok(), Some(0));
+    assert_eq!(
+        journal.park(&at, batch.id, Park { keys: &[post("2")], reason: Reason::Damaged, cause: "a cause" }).await.ok(),
+        Some(0)
+    );
     lost();
     assert_eq!(look_leased(&journal, "1").await, writeway_core::cache::Lease::Hit(value("x")));
     assert_eq!(proxy.cuts(), 4);
@@ -167,7 +176,10 @@ async fn a_full_server_refuses_changes_and_still_drains() {
     let batch = claim(&journal, &at).await;
     assert_eq!(batch.items.len(), 3);
     assert_eq!(journal.acknowledge(&at, batch.id, &[ack("1", "x")]).await.ok(), Some(2));
-    assert_eq!(journal.park(&at, batch.id, &[post("2")], "a cause").await.ok(), Some(1));
+    assert_eq!(
+        journal.park(&at, batch.id, Park { keys: &[post("2")], reason: Reason::Damaged, cause: "a cause" }).await.ok(),
+        Some(1)
+    );
     let (at, found) = open(&journal, 2).await;
     assert_eq!(found, None);
     assert_eq!(claim(&journal, &at).await.items.len(), 1);

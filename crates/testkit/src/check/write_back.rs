@@ -117,8 +117,7 @@ fn reached<'c>(versions: &[(u64, Option<u64>)], commits: impl Iterator<Item = &'
 /// without something, that holds of the keys that were changed since; of the others, SQL ends with nothing older than what the
 /// server still held.
 fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
-    let dead = journal.left().dead;
-    Violation::unless(dead == 0, "nothing accepted is lost", || format!("{dead} changes were set aside"))?;
+    let dead: BTreeMap<u32, Option<u64>> = journal.dead().iter().filter_map(|(key, entry)| value_of(key, entry)).collect();
     let (rows, loss) = (database.rows(), journal.loss());
     let mut held = BTreeMap::<u32, Vec<Option<u64>>>::new();
     for (key, value) in loss.iter().flat_map(|loss| &loss.kept).filter_map(|(key, entry)| value_of(key, entry)) {
@@ -127,6 +126,22 @@ fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
     for (key, versions) in all_versions(journal, database) {
         let Some((since, last)) = versions.last().copied() else { continue };
         let committed = rows.get(&(0, key)).copied();
+        if let Some(letter) = dead.get(&key) {
+            Violation::unless(database.is_poison(*letter), "only what sql refuses is set aside", || {
+                format!("{letter:?} of key {key}")
+            })?;
+            let newest = versions.iter().rposition(|(_, value)| value == letter);
+            let outdated = place(&versions, committed) > newest;
+            Violation::unless(!outdated, "a newer change in sql clears a dead letter", || {
+                format!("{letter:?} of key {key}, {committed:?}")
+            })?;
+            if loss.is_none() {
+                let detail =
+                    || format!("key {key} was accepted as {versions:?}; {letter:?} was set aside, SQL has {committed:?}");
+                Violation::unless(*letter == last, "nothing accepted is lost", detail)?;
+            }
+            continue;
+        }
         let kept = loss.as_ref().filter(|loss| since < loss.at).map(|_| {
             let kept = held.get(&key).into_iter().flatten();
             kept.filter_map(|value| versions.iter().position(|(_, other)| other == value)).max().unwrap_or(0)

@@ -7,13 +7,13 @@ use std::time::Duration;
 use writeway_core::cache::Bytes;
 use writeway_core::change::Change;
 use writeway_core::error::{Error, Result};
-use writeway_core::journal::{BatchId, Shard};
+use writeway_core::journal::{At, BatchId, Shard};
 use writeway_core::store::{FencedStore, Flush, Flushed, Logged, Opened, Transaction as _};
 
 use super::history::Place;
 use super::locked;
 use super::store::{Cell, Store, Tx, failed};
-use crate::explorer::{End, Failed, Side, millis};
+use crate::explorer::{End, Failed, READS, Side, millis};
 
 /// How an open may fail.
 const OPENS: &[End] = &[End::Refused, End::Lost];
@@ -119,5 +119,19 @@ impl FencedStore for Store {
         tx.passes(Passing { shard: shard.clone(), id: flush.batch, keys: flush.keys.to_vec() });
         let stored = self.statements(&mut tx, changes).await?;
         tx.commit().await.map(|()| Flushed::Applied(stored))
+    }
+
+    /// One step of the schedule.
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        let tx = Tx::begin(self.database(), within.map(millis));
+        self.world().point("sql probe").await;
+        self.lock_fence(tx.id(), &at.shard).await;
+        if self.world().ending(Side::Store, READS).is_some() {
+            return Err(failed(Failed::Refused));
+        }
+        let ours = self.fence(&at.shard).epoch == at.epoch;
+        self.world().count_explored(|counts| counts.probes += 1);
+        self.world().note(|| format!("  → the fence answers: {ours}"));
+        Ok(ours)
     }
 }

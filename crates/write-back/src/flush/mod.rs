@@ -6,7 +6,9 @@
 //! pause that grows; the other shards do not wait for it.
 
 mod apply;
+mod judge;
 mod plan;
+mod trouble;
 mod turn;
 
 use std::sync::Arc;

@@ -11,7 +11,9 @@ use writeway_core::journal::{At, Freeze};
 use writeway_core::retry::backoff;
 use writeway_core::store::FencedStore;
 
+use super::apply::Done;
 use super::plan;
+use super::trouble::Trouble;
 use crate::engine::Engine;
 use crate::stats::Counters;
 
@@ -24,7 +26,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Default)]
 pub(super) struct Desk {
     /// Opened by this process, and not fenced since.
-    at: Option<At>,
+    pub(super) at: Option<At>,
+    /// What it knows of the batches that failed.
+    pub(super) trouble: Trouble,
+    /// What failed alone goes first in the next batch, or last: by turns.
+    suspects_first: bool,
     /// The flush lease was its own at the last look.
     pub(super) leads: bool,
     /// When to look again.
@@ -138,26 +144,24 @@ where
             }
             let at = match desk.at.take().filter(|at| status.installed && at.epoch == status.epoch) {
                 Some(at) => at,
-                None => self.open(shard).await?,
+                None => self.open(shard).await?.at,
             };
             desk.at = Some(at.clone());
             let Some(waited) = due else { continue };
+            if status.open > 0 && status.tries > 0 {
+                self.probe(&at).await?;
+            }
             let schema = self.reads.store.schema();
             let (max_keys, max_bytes) = (self.settings.max_batch as u64, self.settings.max_batch_bytes as u64);
-            if !self.batch(&at, Freeze { schema, waited, max_keys, max_bytes }).await? {
-                if self.status(shard).await?.dirty < status.dirty {
-                    // Their entries were gone.
-                    continue;
-                }
-                // What is due is of another schema version: a process that knows it must have its turn.
-                tracing::warn!(
-                    name: "flush.left", shard = ?at.shard,
-                    "accepted changes of another schema version wait for a process that knows it"
-                );
-                self.resign(shard).await;
-                let hold = self.settings.hold();
-                *desk = Desk { earliest: self.runtime().now() + hold, ..Desk::default() };
-                return Ok(hold);
+            desk.suspects_first = !desk.suspects_first;
+            let freeze = Freeze { schema, waited, max_keys, max_bytes, suspects_first: desk.suspects_first };
+            match self.batch(shard, desk, &at, freeze, status.dead).await? {
+                Done::Flushed => {}
+                // What is there now has not failed yet.
+                Done::Resolved => desk.failures = 0,
+                // Their entries were gone.
+                Done::Nothing if self.status(shard).await?.dirty < status.dirty => continue,
+                Done::Nothing => return Ok(self.leave(shard, desk).await),
             }
             // An open batch from before does not count: a barrier is for what came after it, too.
             urgent &= status.open > 0;
@@ -167,5 +171,17 @@ where
             self.urge(shard);
         }
         Ok(Duration::ZERO)
+    }
+
+    /// What is due is of another schema version: a process that knows it must have its turn.
+    async fn leave(&self, shard: usize, desk: &mut Desk) -> Duration {
+        tracing::warn!(
+            name: "flush.left", shard = ?self.shards[shard],
+            "accepted changes of another schema version wait for a process that knows it"
+        );
+        self.resign(shard).await;
+        let hold = self.settings.hold();
+        *desk = Desk { earliest: self.runtime().now() + hold, ..Desk::default() };
+        hold
     }
 }

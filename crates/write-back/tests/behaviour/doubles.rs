@@ -7,7 +7,7 @@ use std::time::Duration;
 use writeway_back::change::{Change, Stored};
 use writeway_back::error::{Error, Result};
 use writeway_back::store::{FencedStore, Flush, Flushed, Opened, Store};
-use writeway_core::journal::Shard;
+use writeway_core::journal::{At, Shard};
 use writeway_core::memory::MemoryTx;
 
 use crate::{Row, Table, table};
@@ -76,6 +76,10 @@ impl FencedStore for Troubled {
         }
         Ok(flushed)
     }
+
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        self.table.probe(at, within).await
+    }
 }
 
 /// The same table, its rows with another meaning.
@@ -120,6 +124,10 @@ impl FencedStore for Newer {
     async fn flush(&self, flush: &Flush<'_>, changes: &[Change<i64, Row>]) -> Result<Flushed<Row>> {
         self.0.flush(flush, changes).await
     }
+
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        self.0.probe(at, within).await
+    }
 }
 
 /// A table that tells who holds it.
@@ -162,5 +170,9 @@ impl FencedStore for Watched {
 
     async fn flush(&self, flush: &Flush<'_>, changes: &[Change<i64, Row>]) -> Result<Flushed<Row>> {
         self.table.flush(flush, changes).await
+    }
+
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        self.table.probe(at, within).await
     }
 }

@@ -1,10 +1,10 @@
 //! Taking a shard into a new epoch, and comparing what a restarted or restored server holds with what SQL knows.
 
-use super::{Meta, Open, ShardState};
+use super::{Dead, Meta, Open, ShardState};
 use crate::cache::Bytes;
 use crate::entry::held::Held;
 use crate::error::Result;
-use crate::journal::{BatchId, Found, Identity, Install, Installed, PAGE, Release};
+use crate::journal::{BatchId, Found, Identity, Install, Installed, PAGE, Reason, Release};
 
 impl ShardState {
     /// `Journal::install`. On the server that it knows, the shard goes on in the new epoch: an open batch stays as it is, and
@@ -39,20 +39,29 @@ impl ShardState {
     ///
     /// # Errors
     /// `Fenced`
-    pub fn supersede(&mut self, identity: &Identity, epoch: u64, keys: &[Bytes], cause: Option<&str>) -> Result<()> {
+    pub fn supersede(&mut self, identity: &Identity, epoch: u64, keys: &[Bytes], cause: Option<&str>, now: u64) -> Result<()> {
         self.recovering(identity, epoch)?;
         for key in keys {
             // What is frozen is another change.
-            if self.frozen.contains_key(key) || self.undirty(key).is_none() {
+            if self.frozen.contains_key(key) {
                 continue;
             }
+            match (self.dead.get_mut(key), cause) {
+                (Some(_), None) => drop(self.dead.remove(key)),
+                (Some(dead), Some(_)) => dead.reason = Reason::Ambiguous,
+                (None, _) => {}
+            }
+            if self.undirty(key).is_none() {
+                continue;
+            }
+            let tries = self.strikes.remove(key).unwrap_or(0);
             if let Some(Held::Dirty(change)) = self.entries.get(key).cloned() {
                 self.entries.remove(key);
                 if let Some(meta) = &mut self.meta {
                     meta.dirty_bytes = meta.dirty_bytes.saturating_sub(change.value.len() as u64);
                 }
                 if let Some(cause) = cause {
-                    self.bury(key, change, cause);
+                    self.bury(key, Dead { change, reason: Reason::Ambiguous, cause: cause.to_owned(), tries, at: now });
                 }
             }
         }
@@ -74,20 +83,13 @@ impl ShardState {
         for key in &page {
             let Some(frozen) = self.thaw(key) else { continue };
             match how {
-                Release::Drop => self.settle(key, &frozen, None),
-                Release::Dissolve if self.dirty.contains_key(key) => {
-                    // The newer change stands for both.
-                    if let Some(Held::Dirty(newer)) = self.entries.get_mut(key) {
-                        newer.first = frozen.change.first;
-                    }
+                Release::Drop => {
+                    self.forget(key, &frozen);
+                    self.settle(key, &frozen, None);
                 }
                 Release::Dissolve => {
-                    if let Some(meta) = &mut self.meta {
-                        meta.dirty_bytes += frozen.change.value.len() as u64;
-                    }
-                    self.entries.insert(key.clone(), Held::Dirty(frozen.change));
-                    self.dirty.insert(key.clone(), frozen.since);
-                    self.queue.insert((frozen.since, key.clone()));
+                    let since = frozen.since;
+                    self.dissolve(key, frozen, since);
                 }
             }
         }

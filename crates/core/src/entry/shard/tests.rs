@@ -3,9 +3,9 @@ use std::time::Duration;
 use super::*;
 use crate::entry::state::Slot;
 use crate::error::Kind;
-use crate::journal::{Ack, Freeze, Install, Installed, Release};
+use crate::journal::{Ack, Freeze, Install, Installed, PAGE, Release};
 
-const ALL: Freeze = Freeze { schema: 0, waited: Duration::ZERO, max_keys: 1_000, max_bytes: 1 << 20 };
+const ALL: Freeze = Freeze { schema: 0, waited: Duration::ZERO, max_keys: 1_000, max_bytes: 1 << 20, suspects_first: false };
 const WIDE: Bounds = Bounds { keys: 1_000, bytes: 1 << 20, age: Duration::from_secs(60) };
 
 fn server(name: &str) -> Identity {
@@ -145,7 +145,7 @@ fn a_restored_server_is_compared_with_the_log() {
         assert!(shard.get(&server("b"), &key("a"), 0).is_err(), "nothing is read meanwhile");
         assert_eq!(shard.release(&server("b"), 2, batch.id, how).expect("recovering"), 0);
         assert_eq!(shard.dirty_keys(&server("b"), 2, 0).expect("recovering").contains(&key("a")), how == Release::Dissolve);
-        shard.supersede(&server("b"), 2, &[key("c")], Some("ambiguous")).expect("recovering");
+        shard.supersede(&server("b"), 2, &[key("c")], Some("ambiguous"), 0).expect("recovering");
         shard.resume(&server("b"), &then).expect("recovering");
         let meta = shard.meta.clone().expect("installed");
         assert_eq!((meta.batch, meta.inc, meta.epoch, &meta.identity), (7, 2, 2, &server("b")));
@@ -234,7 +234,7 @@ fn what_was_frozen_in_what_was_lost_is_not_flushed_again() {
     let Installed::Recover(found) = shard.install(&server("b"), &then) else { panic!("another server") };
     assert_eq!((found.open, found.whole), (Some(batch), false));
     let last = key(&format!("{:04}", PAGE * 2));
-    shard.supersede(&server("b"), 2, &[key("0000"), last], None).expect("recovering");
+    shard.supersede(&server("b"), 2, &[key("0000"), last], None, 0).expect("recovering");
     assert_eq!(shard.dirty.keys().collect::<Vec<_>>(), [&key("0000")], "invariant violated: sql never goes backwards");
 
     // Cut short, and begun again: a key that was released must not be taken for one that was lost.

@@ -165,6 +165,15 @@ impl Journal {
         }
     }
 
+    /// What was set aside: keys and value entries.
+    #[must_use]
+    pub fn dead(&self) -> Vec<(Bytes, Bytes)> {
+        let letters = |shard: &ShardState| {
+            shard.dead.iter().map(|(key, dead)| (key.clone(), dead.change.value.clone())).collect::<Vec<_>>()
+        };
+        locked(&self.state).shards.values().flat_map(letters).collect()
+    }
+
     /// The clean values of the current incarnation.
     #[must_use]
     pub fn clean(&self) -> Vec<(Bytes, Bytes)> {
