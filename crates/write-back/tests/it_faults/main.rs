@@ -4,9 +4,16 @@
 //! `WRITEWAY_LONG` asks for the longer forms.
 
 mod backlog;
+mod failover;
+mod half_open;
+mod histories;
+mod large;
+mod load;
 mod lost_file;
 mod redis_away;
+mod refusals;
 mod rig;
+mod rivals;
 mod shutdown;
 mod sql_away;
 mod takeover;
