@@ -11,8 +11,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{BoxFuture, Bytes, Entries, Id};
-use crate::error::Result;
+use crate::cache::{BoxFuture, Bytes, Declaration, Entries, Id};
+use crate::error::{Error, Result};
+pub use crate::level::{Confirm, Level};
 
 /// One operation handles at most so many keys: no script holds up the server for longer.
 pub const PAGE: usize = 200;
@@ -289,6 +290,13 @@ pub trait Journal: Entries {
         bounds: Bounds,
         not_after: Duration,
     ) -> BoxFuture<'a, Result<Accepted>>;
+
+    /// Ends once all that these shards hold by now is as safe as the level says, and not before that was counted. Nothing is changed:
+    /// what is not confirmed by `not_after` stays accepted.
+    fn confirm<'a>(&'a self, level: Level, of: &'a [Confirm], not_after: Duration) -> BoxFuture<'a, Result<()>>;
+
+    /// What the server does not do, now, of what the namespace and its level need of it: each as the error with which to refuse.
+    fn unmet<'a>(&'a self, declaration: &'a Declaration, level: Level) -> BoxFuture<'a, Result<Vec<Error>>>;
 
     /// What became of changes that were accepted in incarnation `inc`.
     fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>>;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
-use writeway_core::cache::Id;
+use writeway_core::cache::{Declaration, Id};
 use writeway_core::error::{Error, Kind, Result};
 use writeway_core::journal::{Bounds, Journal, Shard, Status};
 use writeway_core::read::{Reads, late};
@@ -15,6 +15,7 @@ use writeway_core::tasks::{Gate, until};
 
 use crate::settings::Settings;
 use crate::stats::Counters;
+use crate::watch::Watch;
 
 pub(crate) struct Engine<S: FencedStore> {
     pub(crate) reads: Arc<Reads<S>>,
@@ -28,6 +29,8 @@ pub(crate) struct Engine<S: FencedStore> {
     /// Counts the writes under way.
     pub(crate) gate: Gate,
     pub(crate) counters: Counters,
+    /// How the journal's server is set up.
+    pub(crate) watch: Watch,
     /// Rings whenever a batch has taken effect.
     pub(crate) flushed: watch::Sender<()>,
     /// By shard: flush what is there without waiting for the delay.
@@ -43,7 +46,7 @@ impl<S: FencedStore> Engine<S> {
     pub(crate) fn new(
         reads: Reads<S>,
         journal: Arc<dyn Journal>,
-        name: Arc<str>,
+        declaration: Declaration,
         shards: Vec<Shard>,
         settings: Settings,
     ) -> Self {
@@ -51,7 +54,8 @@ impl<S: FencedStore> Engine<S> {
             holder: Id::from(reads.runtime.random()),
             reads: Arc::new(reads),
             journal,
-            name,
+            name: declaration.namespace.as_str().into(),
+            watch: Watch::over(declaration),
             bounds: settings.bounds(shards.len()),
             settings,
             gate: Gate::open(),

@@ -10,8 +10,8 @@ use crate::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, 
 use crate::entry::shard::ShardState;
 use crate::error::{Error, Result};
 use crate::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, DeadLetter, Freeze, Identity, Install, Installed, Journal, Release,
-    Settled, Shard, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Identity, Install, Installed, Journal,
+    Level, Release, Settled, Shard, Status, Version,
 };
 use crate::runtime::{Runtime, Tokio};
 
@@ -93,6 +93,11 @@ pub fn stem_of(key: &[u8]) -> Option<&[u8]> {
     key.get(..end + 2).filter(|stem| stem.starts_with(b"{") && stem.ends_with(b":"))
 }
 
+/// Why it cannot be at that level.
+fn in_memory(level: Level) -> Option<Error> {
+    (level != Level::Memory).then(|| Error::invalid("a journal in the process has no accept level but Memory"))
+}
+
 impl Entries for MemoryJournal {
     fn declare<'a>(&'a self, declaration: &'a Declaration) -> BoxFuture<'a, Result<()>> {
         let fits = declaration.mode == "write-back" && !declaration.persistence;
@@ -155,6 +160,14 @@ impl Journal for MemoryJournal {
         not_after: Duration,
     ) -> BoxFuture<'a, Result<Accepted>> {
         self.step(&shard.stem(), |shard, identity, now| shard.accept(identity, changes, bounds, millis(not_after), now))
+    }
+
+    fn confirm<'a>(&'a self, level: Level, _: &'a [Confirm], _: Duration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(in_memory(level).map_or(Ok(()), Err)))
+    }
+
+    fn unmet<'a>(&'a self, _: &'a Declaration, level: Level) -> BoxFuture<'a, Result<Vec<Error>>> {
+        Box::pin(std::future::ready(Ok(in_memory(level).into_iter().collect())))
     }
 
     fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>> {

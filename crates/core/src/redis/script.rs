@@ -48,6 +48,8 @@ pub(super) mod journal {
     pub(in crate::redis) static STATUS: Script = Script::new(include_str!("scripts/journal/status.lua"));
     /// `ShardState::accept`
     pub(in crate::redis) static ACCEPT: Script = Script::new(include_str!("scripts/journal/accept.lua"));
+    /// `ShardState::stands`
+    pub(in crate::redis) static CONFIRM: Script = Script::new(include_str!("scripts/journal/confirm.lua"));
     /// `ShardState::settled`
     pub(in crate::redis) static SETTLED: Script = Script::new(include_str!("scripts/journal/settled.lua"));
     /// `ShardState::lead`
@@ -116,7 +118,7 @@ mod tests {
     fn what_drains_a_shard_runs_when_memory_is_full_and_what_fills_it_does_not() {
         use journal::*;
         let first = |script: &Script| script.source.lines().next().unwrap_or_default();
-        for script in [&INVALIDATE, &LEAD, &INSTALL, &CLAIM, &ACKNOWLEDGE, &PARK, &SUPERSEDE, &RELEASE, &RESUME] {
+        for script in [&INVALIDATE, &LEAD, &INSTALL, &CLAIM, &ACKNOWLEDGE, &PARK, &SUPERSEDE, &RELEASE, &RESUME, &CONFIRM] {
             assert_eq!(first(script), "#!lua flags=allow-oom");
         }
         for script in [&LEASE, &FILL, &ACCEPT] {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use writeway_back::MemoryJournal;
-use writeway_back::error::Result;
+use writeway_back::error::{Error, Result};
 use writeway_core::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, DeadLetter, Freeze, Install, Installed, Journal, Release, Settled,
-    Shard, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Install, Installed, Journal, Level,
+    Release, Settled, Shard, Status, Version,
 };
 use writeway_testkit::double::Script;
 
@@ -59,6 +59,16 @@ impl Journal for ScriptedJournal {
     ) -> BoxFuture<'a, Result<Accepted>> {
         let accept = async move { self.journal.accept(shard, changes, bounds, not_after).await };
         Box::pin(self.script.play("accept", changes.len(), accept))
+    }
+
+    /// In place of a server that has levels.
+    fn confirm<'a>(&'a self, _: Level, of: &'a [Confirm], _: Duration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.script.play("confirm", of.len(), async { Ok(()) }))
+    }
+
+    fn unmet<'a>(&'a self, _: &'a Declaration, _: Level) -> BoxFuture<'a, Result<Vec<Error>>> {
+        let unmet = async { Ok(Vec::new()) };
+        Box::pin(async move { self.script.play("unmet", 1, unmet).await.or_else(|e| Ok(vec![e])) })
     }
 
     pass! {

@@ -3,6 +3,7 @@
 mod crashes;
 mod everything;
 mod faults;
+mod levels;
 mod races;
 mod readers;
 mod restarts;

@@ -4,6 +4,7 @@
 //! `WRITEWAY_LONG` asks for the longer forms.
 
 mod backlog;
+mod levels;
 mod lost_file;
 mod redis_away;
 mod rig;

@@ -14,6 +14,7 @@
 //! `batch`: freezing, acknowledging, setting aside. `recovery`: taking over, and comparing a restored server with SQL.
 
 mod batch;
+mod confirm;
 mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,6 +12,7 @@
 //! dead      zset    <key> → 0: its order is the keys'
 //! letters   hash    <key> → schema (4) version (16) first (16), length (4) and text of the cause, the value entry
 //! lease     string  who flushes
+//! mark      string  1: written anew whenever what the shard holds is confirmed at a level
 //! ```
 //!
 //! where `<key>` is what follows `e:`, and numbers in bytes are big-endian. A frozen change lies in two fields, so that whoever
@@ -24,9 +25,12 @@
 //! [`accept`] and [`flusher`] are the two sides of the dirty set, [`recovery`] is what comes after a loss, [`entries`] the cache.
 
 mod accept;
+mod confirm;
 mod entries;
 mod flusher;
 mod recovery;
+
+pub(super) use self::confirm::Confirms;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,11 +42,11 @@ use super::call::{Calls, Repeat};
 use super::link::Link;
 use super::script::Script;
 use super::{Redis, reply};
-use crate::cache::{BoxFuture, Bytes, Id};
+use crate::cache::{BoxFuture, Bytes, Declaration, Id};
 use crate::error::{Error, Result};
 use crate::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, DeadLetter, Freeze, Install, Installed, Journal, PAGE, Release, Settled,
-    Shard, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Install, Installed, Journal, Level, PAGE,
+    Release, Settled, Shard, Status, Version,
 };
 
 /// A Redis server as the cache and journal of write-back namespaces. Cheap to clone; it shares the connections, limits and
@@ -170,6 +174,14 @@ impl Journal for RedisJournal {
         not_after: Duration,
     ) -> BoxFuture<'a, Result<Accepted>> {
         Box::pin(self.accept_in_time(shard, changes, bounds, not_after))
+    }
+
+    fn confirm<'a>(&'a self, level: Level, of: &'a [Confirm], not_after: Duration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.confirm_in_time(level, of, not_after))
+    }
+
+    fn unmet<'a>(&'a self, declaration: &'a Declaration, level: Level) -> BoxFuture<'a, Result<Vec<Error>>> {
+        Box::pin(self.not_met(declaration, level))
     }
 
     fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>> {

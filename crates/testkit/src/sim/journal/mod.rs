@@ -37,6 +37,8 @@ pub(super) struct JournalState {
     /// What lay there after each change, for a server that comes back in an older state.
     pub(super) past: Vec<Shards>,
     pub(super) keeps_past: bool,
+    /// So many states of the past are at their level: no restart goes behind the last of them.
+    pub(super) confirmed: usize,
     /// When it last came back without something, and what it still held of what was not flushed.
     pub(super) lost: Option<Loss>,
     /// Everybody is told that they have the flush lease.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use writeway_core::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
 use writeway_core::entry::shard::ShardState;
-use writeway_core::error::Result;
+use writeway_core::error::{Error, Result};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, DeadLetter, Freeze, Identity, Install, Installed, Journal as Port,
-    Release, Settled, Shard, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Identity, Install, Installed,
+    Journal as Port, Level, Release, Settled, Shard, Status, Version,
 };
 
 use super::{CALL_LIMIT, Journal, Landed, locked};
@@ -109,6 +109,33 @@ impl Port for Journal {
             self.world.note(|| format!("  → {accepted:?}"));
             accepted
         })
+    }
+
+    /// What is confirmed is in every state in which the server may come back.
+    fn confirm<'a>(&'a self, _: Level, of: &'a [Confirm], not_after: Duration) -> BoxFuture<'a, Result<()>> {
+        let (of, limit) = (of.to_vec(), millis(not_after));
+        Box::pin(async move {
+            let confirmed = self.call(
+                || "journal confirm".to_owned(),
+                READS,
+                limit,
+                move |state, _| {
+                    let identity = state.identity();
+                    for Confirm { shard, inc } in of {
+                        state.shards.entry(shard.stem()).or_default().stands(&identity, inc)?;
+                    }
+                    state.confirmed = state.past.len();
+                    Ok(())
+                },
+            );
+            let confirmed = confirmed.await?;
+            self.world.note(|| format!("  → {confirmed:?}"));
+            confirmed
+        })
+    }
+
+    fn unmet<'a>(&'a self, _: &'a Declaration, _: Level) -> BoxFuture<'a, Result<Vec<Error>>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>> {
