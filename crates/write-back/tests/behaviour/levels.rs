@@ -92,13 +92,17 @@ async fn a_claim_is_flushed_once_it_is_confirmed_where_that_was_asked_for() {
         script.on("confirm", Act::Fail(not_in_time));
         rows.put(row(1, "a")).await.map(drop).expect_err("not confirmed");
         if durable {
-            // The put's, and three tries of the flusher.
-            script.called("confirm", 4).await;
-            let flushed = store.applied.load(std::sync::atomic::Ordering::SeqCst);
-            assert_eq!(flushed, 0, "invariant violated: a claim is confirmed before it is flushed");
+            let flushed = rows.flush().await.is_ok() || store.applied.load(std::sync::atomic::Ordering::SeqCst) > 0;
+            assert!(!flushed, "invariant violated: a claim is confirmed before it is flushed");
+            assert!(script.count("confirm") > 3, "the put's, and the flusher's tries");
             script.on("confirm", Act::Pass);
         }
-        rows.flush().await.expect("flush");
+        // The flusher may be pausing after its last failure.
+        let mut flushed = false;
+        for _ in 0..20 {
+            flushed |= rows.flush().await.is_ok();
+        }
+        assert!(flushed, "invariant violated: everything drains");
         assert_eq!(store.table.row(&1), Some(row(1, "a")));
     }
 }
