@@ -40,6 +40,7 @@ mod flush;
 mod flush_lease;
 mod handle;
 mod level;
+mod members;
 mod pages;
 mod recovery;
 mod settings;
