@@ -12,6 +12,7 @@ pub mod codec;
 pub mod entry;
 pub mod error;
 pub mod key;
+pub mod level;
 pub mod options;
 
 // Ports

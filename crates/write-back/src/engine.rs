@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
-use writeway_core::cache::Id;
+use writeway_core::cache::{Declaration, Id};
 use writeway_core::error::{Error, Kind, Result};
 use writeway_core::journal::{Bounds, Journal, Shard, Status};
 use writeway_core::read::{Reads, late};
@@ -13,8 +13,10 @@ use writeway_core::runtime::Runtime;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::{Gate, until};
 
+use crate::members::Members;
 use crate::settings::{Classify, Settings};
 use crate::stats::Counters;
+use crate::watch::Watch;
 
 pub(crate) struct Engine<S: FencedStore> {
     pub(crate) reads: Arc<Reads<S>>,
@@ -33,6 +35,10 @@ pub(crate) struct Engine<S: FencedStore> {
     /// Counts the writes under way.
     pub(crate) gate: Gate,
     pub(crate) counters: Counters,
+    /// Whose the shards are.
+    pub(crate) members: Members,
+    /// How the journal's server is set up.
+    pub(crate) watch: Watch,
     /// Rings whenever a batch has taken effect.
     pub(crate) flushed: watch::Sender<()>,
     /// By shard: flush what is there without waiting for the delay.
@@ -48,7 +54,7 @@ impl<S: FencedStore> Engine<S> {
     pub(crate) fn new(
         reads: Reads<S>,
         journal: Arc<dyn Journal>,
-        name: Arc<str>,
+        declaration: Declaration,
         shards: impl Iterator<Item = (Shard, u64)>,
         settings: Settings,
         classify: Option<Arc<Classify>>,
@@ -58,7 +64,9 @@ impl<S: FencedStore> Engine<S> {
             holder: Id::from(reads.runtime.random()),
             reads: Arc::new(reads),
             journal,
-            name,
+            name: declaration.namespace.as_str().into(),
+            members: Members::unknown(),
+            watch: Watch::over(declaration),
             bounds: settings.bounds(shards.len()),
             max_dead: settings.dead(shards.len()),
             classify,

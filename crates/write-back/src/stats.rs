@@ -35,6 +35,10 @@ pub struct Stats {
     pub fenced: u64,
     /// How often this process found that Redis was another server, or an older state: what had been accepted may be lost.
     pub loss_possible: u64,
+    /// Changes of this process that were accepted, and not confirmed at their level in time.
+    pub unconfirmed: u64,
+    /// How often this process found that the journal's server was not set up any more as was declared.
+    pub drifts: u64,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +52,8 @@ pub(crate) struct Counters {
     pub(crate) parked: AtomicU64,
     pub(crate) fenced: AtomicU64,
     pub(crate) loss_possible: AtomicU64,
+    pub(crate) unconfirmed: AtomicU64,
+    pub(crate) drifts: AtomicU64,
 }
 
 impl Counters {
@@ -70,6 +76,8 @@ impl Counters {
             parked: self.parked.load(Relaxed),
             fenced: self.fenced.load(Relaxed),
             loss_possible: self.loss_possible.load(Relaxed),
+            unconfirmed: self.unconfirmed.load(Relaxed),
+            drifts: self.drifts.load(Relaxed),
             ..Stats::default()
         }
     }

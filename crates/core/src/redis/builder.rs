@@ -9,6 +9,7 @@ use redis::{Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion};
 
 use super::declared::Declared;
 use super::failure::to_error;
+use super::journal::Confirms;
 use super::pool::Connector;
 use super::{Limits, Redis, Shared};
 use crate::breaker;
@@ -110,7 +111,9 @@ impl RedisBuilder {
         let connector = Connector::new(client, &limits, runtime.clone(), Declared::new(&prefix));
         let pool = connector.pool(limits.connections, limits.checkout_timeout).await?;
         let breaker = breaker::Shared::new(limits.breaker);
-        Ok(Redis { shared: Arc::new(Shared { prefix, limits, runtime, breaker, connector, pool }) })
+        Ok(Redis {
+            shared: Arc::new(Shared { prefix, limits, runtime, breaker, connector, pool, confirms: Confirms::default() }),
+        })
     }
 
     fn check(&self) -> Result<()> {

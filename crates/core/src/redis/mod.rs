@@ -6,6 +6,7 @@
 //!     call            one call: limits, retry, forgotten scripts      script  the scripts
 //!     pool ── link    connections, their health, their server         server, declared  what a new connection checks
 //!     clock           the server's time, seen from here               failure, reply    what answers mean
+//!     level           what an accept level needs, and how it is asked for
 //! ```
 
 mod barriers;
@@ -16,6 +17,7 @@ mod declared;
 mod entries;
 mod failure;
 mod journal;
+mod level;
 mod link;
 mod pool;
 mod reply;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use bb8::Pool;
 
 pub use self::builder::RedisBuilder;
+use self::journal::Confirms;
 pub use self::journal::RedisJournal;
 use self::pool::Connector;
 use crate::breaker;
@@ -66,6 +69,9 @@ const LONGEST: u64 = 1 << 50;
 /// +getrange +strlen +setrange +hget +hmget +hset +hdel +hstrlen +zadd +zrem +zcard +zscore +zrange
 /// ```
 ///
+/// and a namespace whose [accept level](crate::level::Level) is not `Memory` asks by `WAIT`, by `WAITAOF` (from Redis 7.2 on) or by
+/// `CONFIG GET` (before that), over a connection of its own: `+wait`, `+waitaof` and `+config|get`.
+///
 /// # Cancel safety
 /// A dropped call may still be carried out by the server. No connection is harmed, and no answer reaches another call.
 ///
@@ -90,6 +96,7 @@ struct Shared {
     breaker: breaker::Shared,
     connector: Connector,
     pool: Pool<Connector>,
+    confirms: Confirms,
 }
 
 #[derive(Clone, Copy, Debug)]

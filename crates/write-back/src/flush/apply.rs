@@ -83,6 +83,7 @@ where
         let (within, keep_log) = (self.settings.within(), self.settings.batch_log);
         let flush = Flush { at, batch: id, keys: &batch.keys, within, keep_log };
         let unanswered = || Err(Error::unknown("sql did not finish the flush in time"));
+        self.confirm_claim(at).await?;
         let stored = match self
             .in_sql(self.settings.flush_timeout, store.flush(&flush, &batch.changes))
             .await

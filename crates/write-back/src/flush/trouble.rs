@@ -56,6 +56,11 @@ impl Trouble {
         (self.tried, self.failed) = (None, None);
     }
 
+    /// Another process would fare no better.
+    pub(super) fn is_of_rows(&self) -> bool {
+        matches!(self.failed, Some((Blame::Row | Blame::Parent, _)))
+    }
+
     fn fail(&mut self, blame: Blame, cause: String) {
         self.failed = Some((blame, cause));
     }

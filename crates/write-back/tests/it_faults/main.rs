@@ -8,6 +8,7 @@ mod failover;
 mod half_open;
 mod histories;
 mod large;
+mod levels;
 mod load;
 mod lost_file;
 mod redis_away;
