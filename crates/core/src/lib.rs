@@ -40,6 +40,10 @@ pub mod namespace;
 pub mod transaction;
 mod write;
 
+// Telemetry
+pub mod metrics;
+pub mod stats;
+
 // Runtime
 mod breaker;
 pub mod retry;

@@ -25,6 +25,7 @@ use crate::options::Options;
 use crate::retry::backoff;
 use crate::runtime::Runtime;
 use crate::single_flight::{Flights, Leader, Seat};
+use crate::stats::{self, ReadCounts, ReadStats};
 use crate::store::Store;
 use crate::tasks::until;
 use crate::values::Values;
@@ -46,6 +47,7 @@ pub struct Reads<S: Store> {
     pub(crate) flights: Flights<Landed<S::Row>>,
     /// The cache may hold changes that SQL lacks.
     pub(crate) ahead: bool,
+    pub(crate) counts: ReadCounts,
     loads: Semaphore,
 }
 
@@ -82,6 +84,7 @@ impl<S: Store> Reads<S> {
             flights: Flights::new(),
             loads: Semaphore::new(options.max_loads),
             ahead,
+            counts: ReadCounts::new(stats::namespace(&options.namespace)),
         }
     }
 
@@ -90,16 +93,36 @@ impl<S: Store> Reads<S> {
     /// # Errors
     /// `Unavailable`, `Overloaded`, `Rejected`, `Invalid`, always with `NotApplied`.
     pub async fn get(self: &Arc<Self>, key: &S::Key) -> Result<Option<S::Row>> {
+        let started = self.runtime.now();
+        let found = self.find(key, started + self.call_timeout).await;
+        self.counts.answered(&*self.runtime, started, &found);
+        found
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> ReadStats {
+        self.counts.read()
+    }
+
+    async fn find(self: &Arc<Self>, key: &S::Key, deadline: Duration) -> Result<Option<S::Row>> {
         let at = self.keys.encode(key)?;
-        let deadline = self.runtime.now() + self.call_timeout;
-        loop {
-            let look = match self.look(&at, deadline).await? {
+        for nth in 0.. {
+            let look = self.look(&at, deadline).await?;
+            if nth == 0 {
+                // What a flight makes it look again for was a miss.
+                self.count(&look);
+            }
+            let look = match look {
                 Look::Hit(row) => return Ok(row),
                 Look::Away(e) if self.ahead => return Err(e),
                 look => look,
             };
             let follower = match self.flights.board(&at) {
-                Seat::Follow(follower) => follower,
+                Seat::Follow(follower) => {
+                    self.counts.joined.add(1);
+                    follower
+                }
                 Seat::Lead(leader, follower) => {
                     let load = self.clone().load(leader, key.clone(), at.clone(), look, deadline);
                     self.runtime.spawn("load", Box::pin(load));
@@ -112,6 +135,15 @@ impl<S: Store> Reads<S> {
                 Some(None) => return Err(Error::unavailable("the load ended without an answer")),
                 Some(Some(Landed::LookAgain)) | None => return Err(late()),
             }
+        }
+        unreachable!("the deadline comes")
+    }
+
+    fn count(&self, look: &Look<S::Row>) {
+        match look {
+            Look::Hit(_) => self.counts.hits.add(1),
+            Look::Miss | Look::Damage => self.counts.misses.add(1),
+            Look::Away(_) => self.counts.unanswered.add(1),
         }
     }
 
@@ -138,6 +170,7 @@ impl<S: Store> Reads<S> {
     pub(crate) fn open(&self, at: &[u8], entry: &[u8]) -> Option<Option<S::Row>> {
         let row = self.values.row(at, entry);
         if row.is_none() {
+            self.counts.damaged.add(1);
             tracing::warn!(name: "entry.damaged", bytes = entry.len(), "a cached value does not fit its key, type or schema");
         }
         row
@@ -194,6 +227,12 @@ impl<S: Store> Reads<S> {
 
     /// One statement under the cap. `departing` is called when nothing but the statement is left.
     pub(crate) async fn fetch(&self, keys: &[S::Key], deadline: Duration, departing: impl FnOnce()) -> Result<Vec<S::Row>> {
+        let loaded = self.fetch_in_turn(keys, deadline, departing).await;
+        if loaded.is_ok() { &self.counts.loads } else { &self.counts.loads_failed }.add(1);
+        loaded
+    }
+
+    async fn fetch_in_turn(&self, keys: &[S::Key], deadline: Duration, departing: impl FnOnce()) -> Result<Vec<S::Row>> {
         // A load that is let in at the last instant cannot end in time; who waits is told what it waited for.
         let now = self.runtime.now();
         let give_up = now + deadline.saturating_sub(now) * 15 / 16;
@@ -217,12 +256,17 @@ impl<S: Store> Reads<S> {
         for (key, lease, row) in rows {
             match self.values.entry(&key, row, self.runtime.random()) {
                 Ok((entry, ttl)) => fills.push(Fill { key, lease, entry, ttl }),
-                Err(e) => tracing::warn!(name: "fill.failed", error = %e, "a loaded row cannot be cached"),
+                Err(e) => {
+                    self.counts.fills_failed.add(1);
+                    tracing::warn!(name: "fill.failed", error = %e, "a loaded row cannot be cached");
+                }
             }
         }
         if !fills.is_empty() {
             // A fill that fails costs the next reader a load, nothing else; one that hangs must not cost this one its row.
-            let _ = until(&*self.runtime, self.half(deadline), self.cache.fill(&fills)).await;
+            let filled = until(&*self.runtime, self.half(deadline), self.cache.fill(&fills)).await;
+            let took = filled.is_some_and(|filled| filled.is_ok());
+            if took { &self.counts.fills } else { &self.counts.fills_failed }.add(fills.len() as u64);
         }
     }
 }

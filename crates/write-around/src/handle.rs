@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use writeway_core::error::Result;
 use writeway_core::namespace::Namespace;
+use writeway_core::stats::Stats;
 use writeway_core::store::Store;
 use writeway_core::transaction::Tx;
 
@@ -78,6 +79,12 @@ impl<S: Store> WriteAround<S> {
     /// Says that the transaction changed the row under `key`: it will be a miss after the commit.
     pub fn touch(&self, tx: &mut Tx<S::Tx>, key: &S::Key) {
         self.namespace.touch(tx, key);
+    }
+
+    /// What this handle and its clones did so far. Asks nobody, and costs nothing to speak of.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.namespace.stats()
     }
 
     /// Lets no call in any more and waits for the writes and transactions under way, at most for `within`. Says how many are

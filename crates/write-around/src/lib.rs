@@ -40,7 +40,7 @@ pub use writeway_core::{bb8, diesel, diesel_async, serde};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use writeway_core::{bulk_upsert, key_among};
 #[doc(inline)]
-pub use writeway_core::{cache, change, codec, error, key, redis, runtime, sql, store};
+pub use writeway_core::{cache, change, codec, error, key, metrics, redis, runtime, sql, stats, store};
 #[doc(inline)]
 pub use writeway_core::{
     change::{CacheEffect, Change, Changes, Written},
@@ -49,5 +49,6 @@ pub use writeway_core::{
     memory::{MemoryCache, MemoryStore},
     redis::Redis,
     sql::{Sql, SqlTable},
+    stats::Stats,
     transaction::Tx,
 };

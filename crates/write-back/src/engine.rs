@@ -13,6 +13,7 @@ use writeway_core::runtime::Runtime;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::{Gate, until};
 
+use crate::levels::Levels;
 use crate::settings::Settings;
 use crate::stats::Counters;
 
@@ -28,6 +29,7 @@ pub(crate) struct Engine<S: FencedStore> {
     /// Counts the writes under way.
     pub(crate) gate: Gate,
     pub(crate) counters: Counters,
+    levels: Levels,
     /// Rings whenever a batch has taken effect.
     pub(crate) flushed: watch::Sender<()>,
     /// By shard: flush what is there without waiting for the delay.
@@ -47,15 +49,17 @@ impl<S: FencedStore> Engine<S> {
         shards: Vec<Shard>,
         settings: Settings,
     ) -> Self {
+        let bounds = settings.bounds(shards.len());
         Engine {
             holder: Id::from(reads.runtime.random()),
             reads: Arc::new(reads),
             journal,
+            counters: Counters::new(&name),
+            levels: Levels::new(&name, shards.len(), bounds),
             name,
-            bounds: settings.bounds(shards.len()),
+            bounds,
             settings,
             gate: Gate::open(),
-            counters: Counters::default(),
             flushed: watch::Sender::new(()),
             urgent: shards.iter().map(|_| AtomicBool::new(false)).collect(),
             shards,
@@ -90,7 +94,9 @@ impl<S: FencedStore> Engine<S> {
     }
 
     pub(crate) async fn status(&self, shard: usize) -> Result<Status> {
-        self.ask(self.journal.status(&self.shards[shard])).await
+        let status = self.ask(self.journal.status(&self.shards[shard])).await?;
+        self.levels.saw(shard, &status);
+        Ok(status)
     }
 
     /// From now on nothing more is begun in SQL.

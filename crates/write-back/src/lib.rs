@@ -36,6 +36,7 @@ mod engine;
 mod flush;
 mod flush_lease;
 mod handle;
+mod levels;
 mod pages;
 mod recovery;
 mod settings;
@@ -58,7 +59,7 @@ pub use writeway_core::{bb8, diesel, diesel_async, serde};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use writeway_core::{bulk_upsert, key_among};
 #[doc(inline)]
-pub use writeway_core::{cache, change, codec, error, journal, key, redis, runtime, sql, store};
+pub use writeway_core::{cache, change, codec, error, journal, key, metrics, redis, runtime, sql, store};
 #[doc(inline)]
 pub use writeway_core::{
     change::{Change, Changes},
@@ -67,4 +68,5 @@ pub use writeway_core::{
     memory::{MemoryJournal, MemoryStore},
     redis::Redis,
     sql::{Sql, SqlTable},
+    stats::ReadStats,
 };

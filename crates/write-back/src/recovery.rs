@@ -120,6 +120,8 @@ impl<S: FencedStore> Engine<S> {
             }
         }
         self.ask(self.journal.resume(at, install)).await?;
+        Counters::add(&self.counters.superseded, superseded);
+        Counters::add(&self.counters.quarantined, quarantined);
         if !is_new {
             Counters::add(&self.counters.loss_possible, 1);
             tracing::warn!(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use writeway_core::error::Result;
 use writeway_core::namespace::Namespace;
+use writeway_core::stats::Stats;
 use writeway_core::store::Store;
 use writeway_core::transaction::Tx;
 
@@ -84,6 +85,12 @@ impl<S: Store> WriteThrough<S> {
     /// only what SQL returned in this very transaction under the row's lock (`RETURNING`).
     pub fn publish(&self, tx: &mut Tx<S::Tx>, row: &S::Row) {
         self.namespace.publish(tx, row);
+    }
+
+    /// What this handle and its clones did so far. Asks nobody, and costs nothing to speak of.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.namespace.stats()
     }
 
     /// Lets no call in any more and waits for the writes and transactions under way, at most for `within`. Says how many are

@@ -6,6 +6,7 @@
 //!     call            one call: limits, retry, forgotten scripts      script  the scripts
 //!     pool ── link    connections, their health, their server         server, declared  what a new connection checks
 //!     clock           the server's time, seen from here               failure, reply    what answers mean
+//!     stats           what is counted
 //! ```
 
 mod barriers;
@@ -21,6 +22,7 @@ mod pool;
 mod reply;
 mod script;
 mod server;
+mod stats;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -32,6 +34,8 @@ use bb8::Pool;
 pub use self::builder::RedisBuilder;
 pub use self::journal::RedisJournal;
 use self::pool::Connector;
+use self::stats::Counts;
+pub use self::stats::RedisStats;
 use crate::breaker;
 use crate::cache::Bytes;
 use crate::error::Result;
@@ -88,6 +92,7 @@ struct Shared {
     limits: Limits,
     runtime: Arc<dyn Runtime>,
     breaker: breaker::Shared,
+    counts: Counts,
     connector: Connector,
     pool: Pool<Connector>,
 }
@@ -114,6 +119,12 @@ impl Redis {
     /// `unix:///path`.
     pub fn builder(url: impl Into<String>) -> RedisBuilder {
         RedisBuilder::new(url.into())
+    }
+
+    /// Whether calls go out, and what became of those that did. Asks nobody.
+    #[must_use]
+    pub fn stats(&self) -> RedisStats {
+        self.shared.counts.read(self.shared.breaker.is_open())
     }
 
     fn full_key(&self, key: &[u8]) -> Bytes {

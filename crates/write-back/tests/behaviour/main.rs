@@ -4,6 +4,7 @@ mod doubles;
 mod rows;
 mod scripted;
 mod slow;
+mod telemetry;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;

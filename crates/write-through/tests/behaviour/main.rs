@@ -10,4 +10,5 @@ mod rig;
 mod round_trips;
 mod secrets;
 mod single_flight;
+mod telemetry;
 mod transactions;
