@@ -41,6 +41,7 @@ pub mod transaction;
 mod write;
 
 // Telemetry
+pub mod audit;
 pub mod metrics;
 pub mod stats;
 

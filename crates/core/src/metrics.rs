@@ -75,8 +75,8 @@ metrics! {
     CHANGE_QUARANTINED = Counter "writeway_change_quarantined_total", "Restored changes that were set aside because nobody can tell";
     CHANGE_DAMAGED = Counter "writeway_change_damaged_total", "Accepted changes that were set aside because they cannot be read";
 
-    AUDIT_DONE = Counter "writeway_audit_done_total", "Keys that an audit compared with SQL";
-    AUDIT_STALE = Counter "writeway_audit_stale_total", "Clean values that an audit found to differ from SQL";
+    AUDIT_DONE = Counter "writeway_audit_done_total", "Clean values that audits compared with SQL";
+    AUDIT_STALE = Counter "writeway_audit_stale_total", "Clean values that audits found to differ from SQL";
 
     REDIS_BREAKER_OPEN = Gauge "writeway_redis_breaker_open", "1 while calls to Redis are held back because it does not answer";
     REDIS_BREAKER_OPENED = Counter "writeway_redis_breaker_opened_total", "How often calls to Redis began to be held back";

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::audit::Audit;
 use crate::cache::{Barriers, Bytes};
 use crate::change::{Change, Changes, Written};
 use crate::commit::Touched;
@@ -176,6 +177,15 @@ impl<S: Store> Namespace<S> {
     pub async fn invalidate_all(&self) -> Result<u64> {
         self.gate.check()?;
         self.reads.invalidate_all().await.map_err(|e| e.during("invalidate_all", &self.name))
+    }
+
+    /// Compares some of the cache's keys with SQL.
+    ///
+    /// # Errors
+    /// As [`Reads::audit`].
+    pub async fn audit(&self, sample: usize) -> Result<Audit<S::Key>> {
+        self.gate.check()?;
+        self.reads.audit(sample, None).await.map_err(|e| e.during("audit", &self.name))
     }
 
     /// A transaction of the user's own on this namespace's database.

@@ -45,6 +45,10 @@ pub struct ReadStats {
     pub fills_failed: u64,
     /// Reads that ended with an error.
     pub failed: u64,
+    /// Clean values that audits compared with SQL.
+    pub audited: u64,
+    /// Those of them that SQL had otherwise.
+    pub stale: u64,
 }
 
 /// Writes.
@@ -208,6 +212,8 @@ pub(crate) struct ReadCounts {
     pub(crate) joined: Count,
     pub(crate) fills: Count,
     pub(crate) fills_failed: Count,
+    pub(crate) audited: Count,
+    pub(crate) stale: Count,
     failed: Failures,
     time: Observed,
 }
@@ -224,6 +230,8 @@ impl ReadCounts {
             joined: Count::new(&metrics::LOAD_JOINED, of),
             fills: Count::new(&metrics::FILL_DONE, of),
             fills_failed: Count::new(&metrics::FILL_FAILED, of),
+            audited: Count::new(&metrics::AUDIT_DONE, of),
+            stale: Count::new(&metrics::AUDIT_STALE, of),
             failed: Failures::new(&metrics::READ_FAILED, of),
             time: Observed::new(&metrics::READ_SECONDS, of),
         }
@@ -249,6 +257,8 @@ impl ReadCounts {
             fills: self.fills.get(),
             fills_failed: self.fills_failed.get(),
             failed: self.failed.get(),
+            audited: self.audited.get(),
+            stale: self.stale.get(),
         }
     }
 }

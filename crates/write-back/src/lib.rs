@@ -31,6 +31,7 @@
 //! A write that is dropped may or may not have been accepted. Dropping a read or a [`Ticket::durable`] is harmless.
 
 mod accept;
+mod audit;
 mod builder;
 mod engine;
 mod flush;
@@ -55,13 +56,9 @@ pub use ticket::{Receipt, Ticket};
 // `extern crate writeway_back as diesel;` at its root.
 #[doc(hidden)]
 pub use writeway_core::diesel::*;
-pub use writeway_core::{bb8, diesel, diesel_async, serde};
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use writeway_core::{bulk_upsert, key_among};
-#[doc(inline)]
-pub use writeway_core::{cache, change, codec, error, journal, key, metrics, redis, runtime, sql, store};
 #[doc(inline)]
 pub use writeway_core::{
+    audit::Audit,
     change::{Change, Changes},
     error::{Error, Kind, Outcome, Result},
     key::Key,
@@ -70,3 +67,8 @@ pub use writeway_core::{
     sql::{Sql, SqlTable},
     stats::ReadStats,
 };
+pub use writeway_core::{bb8, diesel, diesel_async, serde};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use writeway_core::{bulk_upsert, key_among};
+#[doc(inline)]
+pub use writeway_core::{cache, change, codec, error, journal, key, metrics, redis, runtime, sql, store};

@@ -1,5 +1,6 @@
 //! What a user sees of one handle, with the in-process forms of both servers.
 
+mod audit;
 mod doubles;
 mod rows;
 mod scripted;
