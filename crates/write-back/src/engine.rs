@@ -13,6 +13,7 @@ use writeway_core::runtime::Runtime;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::{Gate, until};
 
+use crate::levels::Levels;
 use crate::members::Members;
 use crate::settings::{Classify, Settings};
 use crate::stats::Counters;
@@ -39,6 +40,7 @@ pub(crate) struct Engine<S: FencedStore> {
     pub(crate) members: Members,
     /// How the journal's server is set up.
     pub(crate) watch: Watch,
+    levels: Levels,
     /// Rings whenever a batch has taken effect.
     pub(crate) flushed: watch::Sender<()>,
     /// By shard: flush what is there without waiting for the delay.
@@ -60,19 +62,21 @@ impl<S: FencedStore> Engine<S> {
         classify: Option<Arc<Classify>>,
     ) -> Self {
         let (shards, epochs): (Vec<_>, Vec<_>) = shards.unzip();
+        let bounds = settings.bounds(shards.len());
         Engine {
             holder: Id::from(reads.runtime.random()),
             reads: Arc::new(reads),
             journal,
+            counters: Counters::new(&declaration.namespace),
+            levels: Levels::new(&declaration.namespace, shards.len(), bounds),
             name: declaration.namespace.as_str().into(),
             members: Members::unknown(),
             watch: Watch::over(declaration),
-            bounds: settings.bounds(shards.len()),
+            bounds,
             max_dead: settings.dead(shards.len()),
             classify,
             settings,
             gate: Gate::open(),
-            counters: Counters::default(),
             flushed: watch::Sender::new(()),
             urgent: shards.iter().map(|_| AtomicBool::new(false)).collect(),
             shards,
@@ -108,7 +112,9 @@ impl<S: FencedStore> Engine<S> {
     }
 
     pub(crate) async fn status(&self, shard: usize) -> Result<Status> {
-        self.ask(self.journal.status(&self.shards[shard])).await
+        let status = self.ask(self.journal.status(&self.shards[shard])).await?;
+        self.levels.saw(shard, &status);
+        Ok(status)
     }
 
     /// From now on nothing more is begun in SQL.

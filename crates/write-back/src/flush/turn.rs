@@ -121,7 +121,7 @@ impl<S: FencedStore> Engine<S> {
             }
             Counters::add(&self.counters.retries, 1);
             if !desk.trouble.is_of_rows() {
-                self.members.failed(Counters::get(&self.counters.batches), self.runtime().now());
+                self.members.failed(self.counters.batches.get(), self.runtime().now());
             }
             tracing::warn!(
                 name: "flush.failed", shard = ?self.shards[shard], error = %e, attempt = desk.failures,

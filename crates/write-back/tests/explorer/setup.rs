@@ -233,6 +233,19 @@ impl App {
         })
     }
 
+    /// A task that reads, so that something lies in the cache, and audits all of that: nobody writes the table by other means. Gives
+    /// the keys that it looked at to `seen`.
+    pub(crate) fn reads_and_audits(&self, seen: fn(u64)) -> &Self {
+        self.task("reads and audits", move |app| async move {
+            let _ = app.store.witness_read(KEY, app.handle.get(&KEY)).await;
+            // What it cannot ask is no finding.
+            if let Ok(audit) = app.handle.audit(10).await {
+                assert!(audit.is_clean(), "invariant violated: an audit raises no false alarm: {audit:?}");
+                seen(audit.looked_at);
+            }
+        })
+    }
+
     async fn durably(self, value: u64) {
         if let Ok(ticket) = self.put(KEY, value).await
             && ticket.durable().await.is_ok()
