@@ -120,9 +120,11 @@ pub enum Blame {
     Row,
     /// A row's, but it may pass when another row has come or gone: a foreign key. As [`Row`](Blame::Row), with more patience.
     Parent,
-    /// The table's, or the application's rights or code: whatever is sent fails. Everything is kept and tried again.
+    /// The table's, or the application's rights or code: whatever is sent fails. Everything is kept and tried again; a row that
+    /// fails while others land is set aside in the end.
     Table,
-    /// The server's, or that of what is between: it passes by itself. Everything is kept and tried again.
+    /// The server's, or that of what is between, or a row that others have locked: it passes by itself. Everything is kept and tried
+    /// again; a row that fails while others land is held back, and never set aside.
     Server,
 }
 

@@ -36,6 +36,7 @@
 mod accept;
 mod audit;
 mod builder;
+mod dead_letters;
 mod engine;
 mod flush;
 mod flush_lease;
@@ -52,6 +53,7 @@ mod watch;
 mod write;
 
 pub use builder::WriteBackBuilder;
+pub use dead_letters::{DeadLetter, Redrive};
 pub use handle::{Drained, WriteBack};
 pub use settings::{Drift, Overflow};
 pub use stats::Stats;

@@ -11,7 +11,9 @@ use crate::error::Kind;
 use crate::store::Blame;
 
 /// How texts end of what fails whatever the rows are (SQLSTATE 42xxx and SQLite's own).
-const TABLE_ENDS: [&str; 3] = ["does not exist", "is ambiguous", "no transaction is active"];
+const TABLE_ENDS: [&str; 2] = ["is ambiguous", "no transaction is active"];
+/// What is named by a text that ends with "does not exist"; a trigger may say that of anything.
+const MISSING: [&str; 9] = ["relation", "column", "function", "schema", "type", "operator", "role", "database", "collation"];
 /// How they start.
 const TABLE_STARTS: [&str; 9] = [
     "permission denied",
@@ -47,6 +49,7 @@ pub(super) fn blame(cause: &Diesel) -> Blame {
 fn is_of_the_table(text: &str) -> bool {
     TABLE_STARTS.iter().any(|start| text.starts_with(start))
         || TABLE_ENDS.iter().any(|end| text.ends_with(end))
+        || (text.ends_with("does not exist") && MISSING.iter().any(|what| text.starts_with(what)))
         || TABLE_HOLDS.iter().any(|part| text.contains(part))
 }
 
@@ -63,7 +66,7 @@ mod tests {
         for kind in [Is::UniqueViolation, Is::NotNullViolation, Is::CheckViolation, Is::ExclusionViolation] {
             assert_eq!(of(kind, ""), Blame::Row, "{kind:?}");
         }
-        for text in ["value too long for type character varying(3)", "integer out of range", "a trigger's own words"] {
+        for text in ["value too long for type character varying(3)", "integer out of range", "customer 5 does not exist"] {
             assert_eq!(of(Is::Unknown, text), Blame::Row, "{text}");
         }
         assert_eq!(blame(&Diesel::InvalidCString(std::ffi::CString::new(vec![0]).expect_err("a NUL byte"))), Blame::Row);

@@ -3,7 +3,8 @@
 //! diesel does not tell most errors apart, so it is decided by behaviour. A batch whose rows are to blame is halved at once, and in
 //! the end one change fails alone: it is held back while the others go on, tried again alone, and set aside once it has failed
 //! alone often enough. What is the server's or the table's fault is tried again as it is; only after some time is a row
-//! suspected, and no other one until something has landed since: while nothing lands, it is not the rows.
+//! suspected, and no other one until something has landed since: while nothing lands, it is not the rows. What fails for the server's
+//! sake is held back for ever if need be, and never set aside: a row that somebody else has locked is a good row.
 //!
 //! **Invariant.** Nothing is set aside that did not fail alone [`STRIKES`] times, while SQL answered before each of them.
 
@@ -69,9 +70,14 @@ pub(super) fn judge(case: Case) -> Next {
     if !alone {
         return Next::Split;
     }
-    let last = strikes + 1 >= if matches!(blame, Some(Blame::Row) | None) { STRIKES } else { PATIENT_STRIKES };
-    let certain = landed || !matches!(blame, Some(Blame::Table | Blame::Server));
-    if last && certain && room { Next::Park } else { Next::Delay(pause(strikes)) }
+    let last = match blame {
+        Some(Blame::Row) | None => strikes + 1 >= STRIKES,
+        Some(Blame::Parent) => strikes + 1 >= PATIENT_STRIKES,
+        Some(Blame::Table) => strikes + 1 >= PATIENT_STRIKES && landed,
+        // Somebody holds its lock, and may do so for an hour.
+        Some(Blame::Server) => false,
+    };
+    if last && room { Next::Park } else { Next::Delay(pause(strikes)) }
 }
 
 fn pause(strikes: u64) -> Duration {
@@ -132,11 +138,16 @@ mod tests {
 
     #[test]
     fn what_nobody_blames_is_set_aside_only_if_others_land() {
-        let alone = Case { alone: true, blame: Some(Blame::Server), ..CASE };
+        let alone = Case { alone: true, blame: Some(Blame::Table), ..CASE };
         assert_eq!(judge(Case { tries: 4, ..alone }), Next::Flush);
         assert_eq!(judge(Case { tries: 5, ..alone }), Next::Delay(PAUSE));
         let suspect = Case { strikes: PATIENT_STRIKES, ..alone };
         assert_eq!(judge(suspect), Next::Park);
+        assert_eq!(
+            judge(Case { blame: Some(Blame::Server), ..suspect }),
+            Next::Delay(LONGEST_PAUSE),
+            "invariant violated: a row that others have locked is never set aside"
+        );
         assert_eq!(
             judge(Case { landed: false, ..suspect }),
             Next::Delay(LONGEST_PAUSE),

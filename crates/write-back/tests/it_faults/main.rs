@@ -11,6 +11,7 @@ mod large;
 mod levels;
 mod load;
 mod lost_file;
+mod poison;
 mod redis_away;
 mod refusals;
 mod rig;

@@ -191,6 +191,11 @@ pub(crate) async fn flushed(handle: &Handle) {
     eventually("a flush", async || handle.flush().await.ok()).await;
 }
 
+/// Looks until it is so.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    eventually(what, async || is_so().await.then_some(())).await;
+}
+
 /// Looks until there is something to see; the pause between two looks only spares the processor.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Tokio.now() + PATIENCE;
