@@ -4,6 +4,7 @@ mod audit;
 mod doubles;
 mod rows;
 mod scripted;
+mod secrets;
 mod slow;
 mod telemetry;
 
