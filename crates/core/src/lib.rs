@@ -43,6 +43,7 @@ mod write;
 // Telemetry
 pub mod audit;
 pub mod metrics;
+#[doc(hidden)]
 pub mod span;
 pub mod stats;
 

@@ -1,6 +1,7 @@
 //! The spans of calls: which namespace, how much, and how it ended. Never a key, never a value.
 
 use std::future::Future;
+use std::pin::pin;
 
 use tracing::{Instrument as _, Span};
 
@@ -12,6 +13,11 @@ use crate::error::{Error, Outcome, Result};
 /// # Errors
 /// Those of the call.
 pub async fn within<T>(span: Span, call: impl Future<Output = Result<T>>) -> Result<T> {
+    // In place: a call's future is large, and is not to be moved for the sake of its span.
+    let call = pin!(call);
+    if span.is_disabled() {
+        return call.await;
+    }
     let answer = call.instrument(span.clone()).await;
     span.record("ended", ended(answer.as_ref().err()));
     answer
