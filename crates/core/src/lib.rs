@@ -44,6 +44,8 @@ mod write;
 // Telemetry
 pub mod audit;
 pub mod metrics;
+#[doc(hidden)]
+pub mod span;
 pub mod stats;
 
 // Runtime

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tracing::field::Empty;
 
 use crate::audit::Audit;
 use crate::cache::{Barriers, Bytes};
@@ -14,6 +15,7 @@ use crate::error::{Error, Outcome, Result};
 use crate::key::KeySpace;
 use crate::options::{Mode, Options};
 use crate::read::{Reads, late};
+use crate::span::{carried, within};
 use crate::stats::{self, Stats, WriteCounts};
 use crate::store::Store;
 use crate::tasks::{Gate, until};
@@ -89,7 +91,8 @@ impl<S: Store> Namespace<S> {
     /// `Unavailable`, `Overloaded`, `Rejected`, `Invalid`, `Closed`, always with `NotApplied`.
     pub async fn get(&self, key: &S::Key) -> Result<Option<S::Row>> {
         self.gate.check()?;
-        self.reads.get(key).await.map_err(|e| e.during("get", &self.name))
+        let span = tracing::debug_span!("get", namespace = &*self.name, ended = Empty);
+        within(span, self.reads.get(key)).await.map_err(|e| e.during("get", &self.name))
     }
 
     /// The rows under `keys`, in the order asked.
@@ -98,7 +101,8 @@ impl<S: Store> Namespace<S> {
     /// As [`get`](Namespace::get), for all or none.
     pub async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Option<S::Row>>> {
         self.gate.check()?;
-        self.reads.get_many(keys).await.map_err(|e| e.during("get_many", &self.name))
+        let span = tracing::debug_span!("get_many", namespace = &*self.name, keys = keys.len(), ended = Empty);
+        within(span, self.reads.get_many(keys)).await.map_err(|e| e.during("get_many", &self.name))
     }
 
     /// Commits all changes or none, in a task of its own: the caller's cancellation changes nothing. One answer per key, in key
@@ -107,6 +111,11 @@ impl<S: Store> Namespace<S> {
     /// # Errors
     /// See [`Outcome`]; the cache never makes an error of a committed change.
     pub async fn write(&self, attempt: &'static str, changes: Changes<S::Key, S::Row>) -> Result<Vec<Written<S::Row>>> {
+        let span = tracing::debug_span!("write", namespace = &*self.name, attempt, changes = changes.len(), ended = Empty);
+        within(span, self.write_in_task(attempt, changes)).await
+    }
+
+    async fn write_in_task(&self, attempt: &'static str, changes: Changes<S::Key, S::Row>) -> Result<Vec<Written<S::Row>>> {
         let during = |e: Error| e.during(attempt, &self.name);
         let pass = self.gate.enter().map_err(during)?;
         let started = self.reads.runtime.now();
@@ -131,7 +140,7 @@ impl<S: Store> Namespace<S> {
             // Nobody may be waiting any more.
             let _ = answer.send(written);
         };
-        self.reads.runtime.spawn("write", Box::pin(task));
+        self.reads.runtime.spawn("write", Box::pin(carried(task)));
         // A task dies of a panic in the table's code, or with its runtime: how far it had come is not known here.
         let died = |_| self.counted(started, Err(Error::unknown("the write's task died")));
         answered.await.unwrap_or_else(died).map_err(during)
@@ -185,7 +194,8 @@ impl<S: Store> Namespace<S> {
     /// As [`Reads::audit`].
     pub async fn audit(&self, sample: usize) -> Result<Audit<S::Key>> {
         self.gate.check()?;
-        self.reads.audit(sample, None).await.map_err(|e| e.during("audit", &self.name))
+        let span = tracing::debug_span!("audit", namespace = &*self.name, sample, ended = Empty);
+        within(span, self.reads.audit(sample, None)).await.map_err(|e| e.during("audit", &self.name))
     }
 
     /// A transaction of the user's own on this namespace's database.

@@ -26,6 +26,7 @@ use crate::options::Options;
 use crate::retry::backoff;
 use crate::runtime::Runtime;
 use crate::single_flight::{Flights, Leader, Seat};
+use crate::span::carried;
 use crate::stats::{self, ReadCounts, ReadStats};
 use crate::store::Store;
 use crate::tasks::until;
@@ -127,7 +128,7 @@ impl<S: Store> Reads<S> {
                     follower
                 }
                 Seat::Lead(leader, follower) => {
-                    let load = self.clone().load(leader, key.clone(), at.clone(), look, deadline);
+                    let load = carried(self.clone().load(leader, key.clone(), at.clone(), look, deadline));
                     self.runtime.spawn("load", Box::pin(load));
                     follower
                 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tracing::field::Empty;
 
 use crate::cache::{Barriers, Bytes};
 use crate::change::CacheEffect;
 use crate::commit::{Touched, commit};
 use crate::error::{Error, Result};
 use crate::options::{Mode, Options};
+use crate::span::{carried, within};
 use crate::sql::{SqlConnection, SqlTx};
 use crate::stats::WriteCounts;
 use crate::store::Transaction;
@@ -57,7 +59,13 @@ impl<T: Transaction> Tx<T> {
     /// # Errors
     /// `NotApplied`: rolled back, also where a `touch` or `publish` could not be noted. `Unknown`: the cache stays right.
     pub async fn commit(self) -> Result<CacheEffect> {
-        let (begun_on, runtime, counts) = (self.begun_on.clone(), self.options.runtime.clone(), self.counts.clone());
+        let begun_on = self.begun_on.clone();
+        let span = tracing::debug_span!("commit", namespace = &*begun_on, ended = Empty);
+        within(span, self.commit_in_task()).await.map_err(|e| e.during("commit", &begun_on))
+    }
+
+    async fn commit_in_task(self) -> Result<CacheEffect> {
+        let (runtime, counts) = (self.options.runtime.clone(), self.counts.clone());
         let (clock, started, ends) = (runtime.clone(), runtime.now(), counts.clone());
         let (answer, answered) = oneshot::channel();
         let task = async move {
@@ -66,13 +74,13 @@ impl<T: Transaction> Tx<T> {
             // Nobody may be waiting any more.
             drop(answer.send(committed));
         };
-        runtime.spawn("commit", Box::pin(task));
+        runtime.spawn("commit", Box::pin(carried(task)));
         let died = |_| {
             let died = Err(Error::unknown("the commit's task died"));
             counts.ends.answered(&*runtime, started, &died);
             died
         };
-        answered.await.unwrap_or_else(died).map_err(|e| e.during("commit", &begun_on))
+        answered.await.unwrap_or_else(died)
     }
 
     async fn run(self) -> Result<CacheEffect> {

@@ -1,10 +1,12 @@
 //! The audit of cache, journal and SQL. How it is done, and why it raises no false alarm, is said in `writeway_core::audit`.
 
+use tracing::field::Empty;
 use writeway_core::audit::Audit;
 use writeway_core::cache::{BoxFuture, Bytes};
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::Status;
 use writeway_core::memory::stem_of;
+use writeway_core::span::within;
 use writeway_core::store::FencedStore;
 
 use crate::handle::WriteBack;
@@ -32,6 +34,7 @@ impl<S: FencedStore> WriteBack<S> {
                 async move { engine.status(shard.ok_or_else(|| Error::invalid("a key of no shard of this namespace"))?).await },
             )
         };
-        engine.reads.audit(sample, Some(&shard_of)).await.map_err(|e| engine.told(e, "audit"))
+        let span = tracing::debug_span!("audit", namespace = &*engine.name, sample, ended = Empty);
+        within(span, engine.reads.audit(sample, Some(&shard_of))).await.map_err(|e| engine.told(e, "audit"))
     }
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tracing::field::Empty;
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::Status;
+use writeway_core::span::within;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::until;
 
@@ -97,7 +99,8 @@ impl<S: FencedStore> WriteBack<S> {
     /// Changes nothing; a load that was begun goes on for others.
     pub async fn get(&self, key: &S::Key) -> Result<Option<S::Row>> {
         self.engine.gate.check()?;
-        self.engine.reads.get(key).await.map_err(|e| self.engine.told(e, "get"))
+        let span = tracing::debug_span!("get", namespace = &*self.engine.name, ended = Empty);
+        within(span, self.engine.reads.get(key)).await.map_err(|e| self.engine.told(e, "get"))
     }
 
     /// The rows under `keys`, in the order asked. More than 1,000 keys take several rounds.
@@ -109,7 +112,8 @@ impl<S: FencedStore> WriteBack<S> {
     /// As [`get`](Self::get).
     pub async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Option<S::Row>>> {
         self.engine.gate.check()?;
-        self.engine.reads.get_many(keys).await.map_err(|e| self.engine.told(e, "get_many"))
+        let span = tracing::debug_span!("get_many", namespace = &*self.engine.name, keys = keys.len(), ended = Empty);
+        within(span, self.engine.reads.get_many(keys)).await.map_err(|e| self.engine.told(e, "get_many"))
     }
 
     /// Removes the keys' clean values from the cache: for rows that were changed by somebody who does not take part. Accepted

@@ -22,9 +22,11 @@
 
 use std::collections::HashSet;
 
+use tracing::field::Empty;
 use writeway_core::cache::Bytes;
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::{At, BatchId, Found, Install, Installed, PAGE, Release, Status};
+use writeway_core::span::within;
 use writeway_core::store::{FencedStore, Logged, Opened};
 
 use crate::engine::Engine;
@@ -113,6 +115,11 @@ impl<S: FencedStore> Engine<S> {
     /// # Errors
     /// `Fenced` if somebody else opened it at the same time, or the server changed meanwhile: look again.
     pub(crate) async fn open(&self, shard: usize) -> Result<Own> {
+        let span = tracing::debug_span!("open", shard = ?self.shards[shard], ended = Empty);
+        within(span, self.open_anew(shard)).await
+    }
+
+    async fn open_anew(&self, shard: usize) -> Result<Own> {
         let status = self.status(shard).await?;
         // What is new and holds no change needs no judging, however long the log is.
         let judged = status.installed || status.dirty + status.open + status.dead > 0;
@@ -128,7 +135,8 @@ impl<S: FencedStore> Engine<S> {
             // It held nothing at the look: the log was not read.
             Installed::Recover(found) if log.is_none() && (found.dirty > 0 || found.open.is_some()) => Err(Error::fenced()),
             Installed::Recover(found) => {
-                self.recover(shard, &at, &install, &found, opened).await?;
+                let span = tracing::debug_span!("recovery", shard = ?at.shard, epoch = at.epoch, ended = Empty);
+                within(span, self.recover(shard, &at, &install, &found, opened)).await?;
                 Ok(Own { at, batch })
             }
         }

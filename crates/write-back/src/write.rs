@@ -13,9 +13,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::field::Empty;
 use writeway_core::change::Changes;
 use writeway_core::error::{Error, Outcome, Result};
 use writeway_core::journal::Accept;
+use writeway_core::span::within;
 use writeway_core::store::FencedStore;
 
 use crate::handle::WriteBack;
@@ -70,7 +72,8 @@ where
         let engine = &self.engine;
         let _pass = engine.gate.enter().map_err(|e| engine.told(e, attempt))?;
         let started = engine.runtime().now();
-        let accepted = self.accept_by_shard(attempt, changes).await;
+        let span = tracing::debug_span!("write", namespace = &*engine.name, attempt, changes = changes.len(), ended = Empty);
+        let accepted = within(span, self.accept_by_shard(attempt, changes)).await;
         engine.counters.writes.answered(engine.runtime(), started, &accepted);
         accepted
     }

@@ -11,10 +11,12 @@
 //! answered by the fence. A crash after 1 leaves an open batch that the next flusher finds; after 2, one that the fence knows. What
 //! fails time and again is dealt with in [`trouble`](super::trouble).
 
+use tracing::field::Empty;
 use writeway_core::cache::Bytes;
 use writeway_core::change::Stored;
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::{Ack, At, BatchId, Claimed, Freeze, Item, PAGE, Park, Reason};
+use writeway_core::span;
 use writeway_core::store::{FencedStore, Flush, Flushed};
 
 use serde::Serialize;
@@ -88,12 +90,14 @@ where
             let _timed = self.counters.in_sql(self.runtime());
             store.flush(&flush, &batch.changes).await
         };
-        let stored = match self.in_sql(self.settings.flush_timeout, work).await.unwrap_or_else(unanswered)? {
+        let asked = async { self.in_sql(self.settings.flush_timeout, work).await.unwrap_or_else(unanswered) };
+        let rows = batch.keys.len();
+        let span = tracing::debug_span!("flush", shard = ?at.shard, epoch = at.epoch, batch = id.batch, rows, ended = Empty);
+        let stored = match span::within(span, asked).await? {
             Flushed::Applied(stored) => stored,
             Flushed::Already => Vec::new(),
             Flushed::Superseded => return Err(Error::fenced()),
         };
-        let rows = batch.keys.len();
         self.acknowledge(at, id, batch.keys, stored).await?;
         self.counters.flushed(rows);
         self.flushed.send_replace(());

@@ -5,6 +5,7 @@ mod doubles;
 mod levels;
 mod rows;
 mod scripted;
+mod secrets;
 mod slow;
 mod telemetry;
 

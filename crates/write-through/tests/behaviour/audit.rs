@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use writeway_testkit::double::Act;
 use writeway_through::Kind;
+use writeway_through::runtime::Runtime as _;
 
 use crate::rig::{CALL, Rig, down, user};
 
@@ -40,8 +41,9 @@ async fn a_row_that_is_written_meanwhile_is_no_finding() {
             rig.sql.called("fetch", n).await;
             rig.users.put(user(1, &n.to_string())).await.expect("put");
             rig.sql.on("fetch", Act::Pass);
+            // It pauses before its next look.
+            rig.runtime.sleep(Duration::from_millis(1)).await;
             rig.sql.on("fetch", Act::HoldBefore);
-            tokio::task::yield_now().await;
         }
         rig.sql.on("fetch", Act::Pass);
         let audit = audit.await.expect("no panic").expect("audit");
@@ -59,7 +61,7 @@ async fn who_changes_the_table_and_invalidates_at_once_is_not_reported() {
     #[expect(clippy::disallowed_methods, reason = "callers of a test")]
     let audit = tokio::spawn(async move { auditor.users.audit(10).await });
     rig.sql.called("fetch", 1).await;
-    writeway_through::runtime::Runtime::sleep(&rig.runtime, Duration::from_millis(300)).await;
+    rig.runtime.sleep(Duration::from_millis(300)).await;
     rig.users.invalidate(&[1]).await.expect("invalidate");
     let audit = audit.await.expect("no panic").expect("audit");
     assert_eq!((audit.equal, audit.undecided, audit.stale()), (1, 1, &[][..]), "{audit:?}");
