@@ -1,7 +1,7 @@
 //! The dirty set of write-back, as it lies in the cache server: accepted changes on their way to SQL. One shard per call,
 //! atomic per call, object-safe.
 //!
-//! Every operation but [`status`](Journal::status) and [`lead`](Journal::lead) is refused with [`Kind::Fenced`], having done
+//! Every operation but [`status`](Journal::status), [`lead`](Journal::lead) and [`present`](Journal::present) is refused with [`Kind::Fenced`], having done
 //! nothing, unless the shard is installed on the very server that the connection leads to; the flusher's also unless the shard
 //! is still in their epoch. What each does is said once, by the pure machine in `entry::shard`.
 //!
@@ -304,6 +304,10 @@ pub trait Journal: Entries {
     /// Takes or keeps the flush lease for so long; with no time, gives it up. True if it is this holder's now. It saves work and
     /// gives no safety.
     fn lead<'a>(&'a self, shard: &'a Shard, holder: Id, hold: Duration) -> BoxFuture<'a, Result<bool>>;
+
+    /// This holder is there for so long from now on; with no time, it leaves. Says who is there, at most
+    /// [`MOST`](crate::entry::members::MOST), in the order of their ids. It saves work and gives no safety.
+    fn present<'a>(&'a self, namespace: &'a str, holder: Id, hold: Duration) -> BoxFuture<'a, Result<Vec<Id>>>;
 
     /// Takes the shard into a new epoch.
     fn install<'a>(&'a self, shard: &'a Shard, install: &'a Install) -> BoxFuture<'a, Result<Installed>>;

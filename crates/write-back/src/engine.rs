@@ -13,6 +13,7 @@ use writeway_core::runtime::Runtime;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::{Gate, until};
 
+use crate::members::Members;
 use crate::settings::Settings;
 use crate::stats::Counters;
 use crate::watch::Watch;
@@ -29,6 +30,8 @@ pub(crate) struct Engine<S: FencedStore> {
     /// Counts the writes under way.
     pub(crate) gate: Gate,
     pub(crate) counters: Counters,
+    /// Whose the shards are.
+    pub(crate) members: Members,
     /// How the journal's server is set up.
     pub(crate) watch: Watch,
     /// Rings whenever a batch has taken effect.
@@ -55,6 +58,7 @@ impl<S: FencedStore> Engine<S> {
             reads: Arc::new(reads),
             journal,
             name: declaration.namespace.as_str().into(),
+            members: Members::unknown(),
             watch: Watch::over(declaration),
             bounds: settings.bounds(shards.len()),
             settings,

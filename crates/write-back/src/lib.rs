@@ -1,7 +1,7 @@
 //! **Write-back**: accept in Redis, flush to SQL in bulk later.
 //!
-//! A [`put`](WriteBack::put) is answered as soon as Redis has accepted it; a flusher in one of the processes brings it to SQL
-//! soon after, many changes in one transaction, the last change of each key only. Reads see what was accepted.
+//! A [`put`](WriteBack::put) is answered as soon as Redis has accepted it; the flusher of a process, among which the shards of the
+//! namespace are divided, brings it to SQL soon after, many changes in one transaction, the last change of each key only. Reads see what was accepted.
 //!
 //! # What is promised
 //!
@@ -40,6 +40,7 @@ mod flush;
 mod flush_lease;
 mod handle;
 mod level;
+mod members;
 mod pages;
 mod recovery;
 mod settings;

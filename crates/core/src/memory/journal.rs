@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::cache::millis;
 use crate::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
+use crate::entry::members::Members;
 use crate::entry::shard::ShardState;
 use crate::error::{Error, Result};
 use crate::journal::{
@@ -26,6 +27,8 @@ pub struct MemoryJournal(Arc<Shared>);
 struct Shared {
     /// By the stem of their keys.
     shards: Mutex<HashMap<Bytes, ShardState>>,
+    /// By namespace.
+    members: Mutex<HashMap<String, Members>>,
     identity: Identity,
     max_per_shard: usize,
     runtime: Arc<dyn Runtime>,
@@ -42,7 +45,7 @@ impl MemoryJournal {
     #[must_use]
     pub fn with(max_per_shard: usize, runtime: Arc<dyn Runtime>) -> Self {
         let identity = Identity(runtime.random().to_be_bytes().to_vec());
-        MemoryJournal(Arc::new(Shared { shards: Mutex::default(), identity, max_per_shard, runtime }))
+        MemoryJournal(Arc::new(Shared { shards: Mutex::default(), members: Mutex::default(), identity, max_per_shard, runtime }))
     }
 
     fn step<'a, T: Send + 'a>(
@@ -176,6 +179,13 @@ impl Journal for MemoryJournal {
 
     fn lead<'a>(&'a self, shard: &'a Shard, holder: Id, hold: Duration) -> BoxFuture<'a, Result<bool>> {
         self.step(&shard.stem(), |shard, _, now| Ok(shard.lead(holder, millis(hold), now)))
+    }
+
+    fn present<'a>(&'a self, namespace: &'a str, holder: Id, hold: Duration) -> BoxFuture<'a, Result<Vec<Id>>> {
+        let now = millis(self.0.runtime.now());
+        let mut members = self.0.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = members.entry(namespace.to_owned()).or_default().present(holder, millis(hold), now);
+        Box::pin(std::future::ready(Ok(there)))
     }
 
     fn install<'a>(&'a self, shard: &'a Shard, install: &'a Install) -> BoxFuture<'a, Result<Installed>> {

@@ -54,6 +54,8 @@ pub(super) mod journal {
     pub(in crate::redis) static SETTLED: Script = Script::new(include_str!("scripts/journal/settled.lua"));
     /// `ShardState::lead`
     pub(in crate::redis) static LEAD: Script = Script::new(include_str!("scripts/journal/lead.lua"));
+    /// `Members::present`
+    pub(in crate::redis) static PRESENT: Script = Script::new(include_str!("scripts/journal/present.lua"));
     /// `ShardState::install`
     pub(in crate::redis) static INSTALL: Script = Script::new(include_str!("scripts/journal/install.lua"));
     /// `ShardState::claim`
@@ -118,7 +120,9 @@ mod tests {
     fn what_drains_a_shard_runs_when_memory_is_full_and_what_fills_it_does_not() {
         use journal::*;
         let first = |script: &Script| script.source.lines().next().unwrap_or_default();
-        for script in [&INVALIDATE, &LEAD, &INSTALL, &CLAIM, &ACKNOWLEDGE, &PARK, &SUPERSEDE, &RELEASE, &RESUME, &CONFIRM] {
+        for script in
+            [&INVALIDATE, &LEAD, &INSTALL, &CLAIM, &ACKNOWLEDGE, &PARK, &SUPERSEDE, &RELEASE, &RESUME, &CONFIRM, &PRESENT]
+        {
             assert_eq!(first(script), "#!lua flags=allow-oom");
         }
         for script in [&LEASE, &FILL, &ACCEPT] {

@@ -72,6 +72,7 @@ where
     for (shard, _) in desks.iter().enumerate().filter(|(_, desk)| desk.as_ref().is_some_and(|desk| desk.leads)) {
         engine.resign(shard).await;
     }
+    engine.leave().await;
 }
 
 enum Event {

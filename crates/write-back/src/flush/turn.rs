@@ -13,6 +13,7 @@ use writeway_core::store::FencedStore;
 
 use super::plan;
 use crate::engine::Engine;
+use crate::members::{is_overdue, look};
 use crate::stats::Counters;
 
 /// So many batches of one shard are flushed before another shard may have its turn.
@@ -110,6 +111,7 @@ impl<S: FencedStore> Engine<S> {
                 name: "flush.failed", shard = ?self.shards[shard], error = %e, attempt = desk.failures,
                 "a flush failed; it will be tried again"
             );
+            self.members.failed(self.counters.read().batches, self.runtime().now());
         }
         let pause = backoff(desk.failures, PAUSE, self.runtime().random());
         desk.failures = desk.failures.saturating_add(1);
@@ -121,13 +123,27 @@ impl<S: FencedStore> Engine<S>
 where
     S::Key: Serialize + DeserializeOwned,
 {
+    /// Says when to look again.
+    async fn yield_to_its_owner(&self, shard: usize, desk: &mut Desk) -> Duration {
+        if desk.leads {
+            self.resign(shard).await;
+            (desk.leads, desk.at) = (false, None);
+        }
+        look(&self.settings)
+    }
+
     async fn turn(&self, shard: usize, desk: &mut Desk, mut urgent: bool) -> Result<Duration> {
+        self.beat().await;
+        let mine = self.members.is_mine(shard);
         for _ in 0..BATCHES {
             if self.is_ending() {
                 return Ok(Duration::ZERO);
             }
             let status = self.status(shard).await?;
             let due = plan::due(&status, &self.settings, urgent);
+            if !mine && !urgent && status.installed && !is_overdue(&status, &self.settings) {
+                return Ok(self.yield_to_its_owner(shard, desk).await);
+            }
             if status.installed && due.is_none() {
                 return Ok(plan::sleep(&status, &self.settings));
             }

@@ -74,6 +74,7 @@ impl Journal for ScriptedJournal {
     pass! {
         fn settled(shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> Vec<Settled>;
         fn lead(shard: &'a Shard, holder: Id, hold: Duration) -> bool;
+        fn present(namespace: &'a str, holder: Id, hold: Duration) -> Vec<Id>;
         fn install(shard: &'a Shard, install: &'a Install) -> Installed;
         fn claim(at: &'a At, from: u64, freeze: Freeze) -> Option<Claimed>;
         fn acknowledge(at: &'a At, batch: BatchId, acks: &'a [Ack]) -> u64;

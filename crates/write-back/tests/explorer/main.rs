@@ -8,5 +8,6 @@ mod races;
 mod readers;
 mod restarts;
 mod setup;
+mod spread;
 mod takeovers;
 mod tickets;

@@ -9,6 +9,7 @@ mod lost_file;
 mod redis_away;
 mod rig;
 mod shutdown;
+mod spread;
 mod sql_away;
 mod takeover;
 mod window;

@@ -15,6 +15,7 @@
 //! mark      string  1: written anew whenever what the shard holds is confirmed at a level
 //! ```
 //!
+//! and of the namespace, behind `prefix:{namespace}:`, `members`, a zset: process → until when it is taken for present;
 //! where `<key>` is what follows `e:`, and numbers in bytes are big-endian. A frozen change lies in two fields, so that whoever
 //! needs its version need not carry its value.
 //!
@@ -28,6 +29,7 @@ mod accept;
 mod confirm;
 mod entries;
 mod flusher;
+mod members;
 mod recovery;
 
 pub(super) use self::confirm::Confirms;
@@ -190,6 +192,10 @@ impl Journal for RedisJournal {
 
     fn lead<'a>(&'a self, shard: &'a Shard, holder: Id, hold: Duration) -> BoxFuture<'a, Result<bool>> {
         Box::pin(self.take_lease(shard, holder, hold))
+    }
+
+    fn present<'a>(&'a self, namespace: &'a str, holder: Id, hold: Duration) -> BoxFuture<'a, Result<Vec<Id>>> {
+        Box::pin(self.who_is_there(namespace, holder, hold))
     }
 
     fn install<'a>(&'a self, shard: &'a Shard, install: &'a Install) -> BoxFuture<'a, Result<Installed>> {

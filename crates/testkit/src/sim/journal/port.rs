@@ -154,6 +154,20 @@ impl Port for Journal {
         Box::pin(std::future::ready(Ok(led)))
     }
 
+    /// No step of its own, as `lead`. Unless the scenario spreads, everybody is told that nobody else is there: it gives no safety,
+    /// so nothing may depend on it.
+    fn present<'a>(&'a self, namespace: &'a str, holder: Id, hold: Duration) -> BoxFuture<'a, Result<Vec<Id>>> {
+        let there = {
+            let (now, mut state) = (self.world.now_ms(), locked(&self.state));
+            if state.spreads {
+                state.members.entry(namespace.to_owned()).or_default().present(holder, millis(hold), now)
+            } else {
+                vec![holder]
+            }
+        };
+        Box::pin(std::future::ready(Ok(there)))
+    }
+
     fn install<'a>(&'a self, shard: &'a Shard, install: &'a Install) -> BoxFuture<'a, Result<Installed>> {
         let install = install.clone();
         Box::pin(self.on("install", shard, WRITES, move |shard, identity, _| Ok(shard.install(identity, &install))))
