@@ -43,6 +43,27 @@ pub(crate) fn run(install: bool, long: bool) -> Result<()> {
     Ok(())
 }
 
+/// Only the soak: all faults at random for so many minutes, with what it saw printed.
+pub(crate) fn soak(install: bool, minutes: u32) -> Result<()> {
+    let workspace = Workspace::load()?;
+    let services = Services::start(install)?;
+    if let Some(missing) = services.not_startable().first() {
+        bail!("a soak needs servers of its own, and there is no {missing} here; --install would get it");
+    }
+    let suites = Suites::new(&workspace, workspace.test_features());
+    let mut command = suites.cargo_test(&["--test", SOAK.0]);
+    command.envs(services.env()).env("WRITEWAY_SOAK", minutes.to_string()).args(["--", "--nocapture", SOAK.1]);
+    let step = suites::run("soak", &mut command)?;
+    let ran = step.counts.passed > 0;
+    if tally::print(&[step]).failed > 0 || !ran {
+        bail!("the soak failed");
+    }
+    Ok(())
+}
+
+/// The suite and the tests in it.
+const SOAK: (&str, &str) = ("it_crash", "soak::");
+
 const NO_SERVERS: &str = "no ";
 
 struct Run<'a> {

@@ -43,6 +43,9 @@ enum Command {
         /// Also what takes long: a thousand kills, a million rows, larger explorations
         #[arg(long)]
         long: bool,
+        /// Instead: all faults at random, for so many minutes
+        #[arg(long, value_name = "MINUTES", conflicts_with = "long")]
+        soak: Option<u32>,
     },
     /// Measure the strategies against each other and against raw access: with servers, or embedded where there are none
     Bench(bench::Arguments),
@@ -94,7 +97,8 @@ fn main() {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Itest { install, long } => itest::run(install, long),
+        Command::Itest { install, soak: Some(minutes), .. } => itest::soak(install, minutes),
+        Command::Itest { install, long, soak: None } => itest::run(install, long),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Ci { job, install } => ci::run(job, install),
         Command::Bugs { names, install } => bugs::run(&names, install),

@@ -41,6 +41,11 @@ pub mod namespace;
 pub mod transaction;
 mod write;
 
+// Telemetry
+pub mod audit;
+pub mod metrics;
+pub mod stats;
+
 // Runtime
 mod breaker;
 pub mod retry;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cache::Bytes;
 use crate::change::{Change, Stored};
 use crate::codec::Row;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::journal::{At, BatchId, Shard};
 use crate::key::Key;
 
@@ -74,20 +74,20 @@ pub trait Store: Clone + Send + Sync + 'static {
 /// **Invariant.** A batch is in effect at most once, and never after the shard was opened by somebody else: the one row of a
 /// shard's fence is read and written in the transaction of every flush.
 pub trait FencedStore: Store {
-    /// Makes sure that the bookkeeping is there, with so many shards unless the namespace has been opened before. Says how many
-    /// it has. With `migrate`, creates the tables first.
+    /// Makes sure that the bookkeeping is there, with so many shards unless the namespace has been opened before. Tells the epoch of
+    /// each shard that it has. With `migrate`, creates the tables first.
     ///
     /// # Errors
     /// `Invalid` if the tables are missing, with the SQL file to run.
-    fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> impl Future<Output = Result<u16>> + Send;
+    fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> impl Future<Output = Result<Vec<u64>>> + Send;
 
-    /// Raises the fence's epoch by one, and says what SQL knows; with `log`, the batch log too, from the last entry that is not
-    /// after that batch, read by a later statement of the same transaction: no batch of an earlier epoch lands after it. Waits for
+    /// Raises the fence's epoch by one, and says what SQL knows; with `log`, the batch log too, from the last entry that is neither
+    /// after that batch nor of a later epoch, read by a later statement of the same transaction: no batch of an earlier epoch lands after it. Waits for
     /// a flush that is under way.
     ///
     /// # Errors
     /// As [`fetch`](Store::fetch).
-    fn open(&self, shard: &Shard, log: Option<u64>) -> impl Future<Output = Result<Opened>> + Send;
+    fn open(&self, shard: &Shard, log: Option<BatchId>) -> impl Future<Output = Result<Opened>> + Send;
 
     /// In one transaction: checks and sets the fence, runs the changes, given in key order and at most one per key, notes the
     /// batch in the log under `keys`, trims the log, commits.
@@ -99,6 +99,43 @@ pub trait FencedStore: Store {
         flush: &Flush<'_>,
         changes: &[Change<Self::Key, Self::Row>],
     ) -> impl Future<Output = Result<Flushed<Self::Row>>> + Send;
+
+    /// Writes the shard's fence as it is, in a transaction like that of a flush: SQL takes writes. False if the shard was opened by
+    /// somebody else since.
+    ///
+    /// # Errors
+    /// As [`flush`](FencedStore::flush).
+    fn probe(&self, at: &At, within: Option<Duration>) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Whose fault it is that a flush failed.
+    fn blame(&self, error: &Error) -> Blame {
+        Blame::by_kind(error.kind())
+    }
+}
+
+/// Whose fault a failed flush is: what is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// A row's: SQL refuses it, whenever it is sent. It is looked for by halving the batch, and set aside after a few tries alone.
+    Row,
+    /// A row's, but it may pass when another row has come or gone: a foreign key. As [`Row`](Blame::Row), with more patience.
+    Parent,
+    /// The table's, or the application's rights or code: whatever is sent fails. Everything is kept and tried again.
+    Table,
+    /// The server's, or that of what is between: it passes by itself. Everything is kept and tried again.
+    Server,
+}
+
+impl Blame {
+    /// What an error's kind says of it.
+    #[must_use]
+    pub fn by_kind(kind: Kind) -> Blame {
+        match kind {
+            Kind::Rejected => Blame::Row,
+            Kind::Invalid => Blame::Table,
+            Kind::Closed | Kind::Fenced | Kind::Overloaded | Kind::Unavailable => Blame::Server,
+        }
+    }
 }
 
 /// What SQL knows of a shard that was opened.

@@ -163,3 +163,38 @@ async fn a_dropped_proxy_ends_with_its_connections() {
     assert_eq!(ask(&mut client, "two").await.as_deref(), Some(""));
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
+
+#[tokio::test]
+async fn cuts_in_the_middle_of_a_reply() {
+    let echo = echo().await;
+    let (proxy, mut client) = echo.proxied().await;
+    proxy.once(Rule::CutReply(2));
+    client.write_all(b"hello").await.expect("open");
+    let mut reply = Vec::new();
+    client.read_to_end(&mut reply).await.expect("closed in good order");
+    assert_eq!((reply.as_slice(), echo.seen().as_str(), proxy.cuts()), (&b"he"[..], "hello", 1));
+    assert_eq!(ask(&mut connect(&proxy).await, "hello").await.as_deref(), Some("hello"), "only once");
+}
+
+#[tokio::test]
+async fn leads_to_another_server() {
+    let (one, two) = (echo().await, echo().await);
+    let (proxy, mut old) = one.proxied().await;
+    proxy.lead_to(&two.address);
+    assert_eq!(ask(&mut connect(&proxy).await, "new").await.as_deref(), Some("new"));
+    assert_eq!(ask(&mut old, "old").await.as_deref(), Some("old"));
+    assert_eq!((one.seen().as_str(), two.seen().as_str()), ("old", "new"));
+}
+
+#[tokio::test]
+async fn silences_old_connections() {
+    let echo = echo().await;
+    let (proxy, mut old) = echo.proxied().await;
+    assert_eq!(ask(&mut old, "one").await.as_deref(), Some("one"));
+    proxy.silence_all();
+    assert_eq!(ask(&mut old, "two").await, None);
+    assert_eq!(ask(&mut connect(&proxy).await, "six").await.as_deref(), Some("six"));
+    assert_eq!(echo.seen(), "onesix");
+    proxy.kill_all();
+    assert_eq!(ask(&mut old, "two").await.as_deref(), Some(""), "it was open");
+}

@@ -1,30 +1,32 @@
 //! From a table and options to a handle.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use writeway_core::cache::{Declaration, Entries};
-use writeway_core::error::{Outcome, Result};
+use writeway_core::error::{Error, Outcome, Result};
 use writeway_core::journal::{Journal, Level, Shard};
 use writeway_core::key::KeySpace;
 use writeway_core::options::{Mode, Options};
 use writeway_core::read::{Reads, late};
-use writeway_core::store::{FencedStore, Transaction as _};
+use writeway_core::store::{Blame, FencedStore, Transaction as _};
 use writeway_core::tasks::until;
 
 use crate::engine::Engine;
 use crate::handle::WriteBack;
-use crate::settings::{Drift, Overflow, Settings};
+use crate::settings::{Classify, Drift, Overflow, Settings};
 
 /// The options of a write-back namespace. Made by [`WriteBack::builder`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing before build"]
 pub struct WriteBackBuilder<S> {
     store: S,
     options: Options,
     settings: Settings,
+    classify: Option<Arc<Classify>>,
 }
 
 macro_rules! setters {
@@ -68,6 +70,10 @@ impl<S> WriteBackBuilder<S> {
         /// While a change has waited for so long, its shard accepts no further row: SQL does not keep up. A newer change of a row
         /// that waits still replaces it, unless it is in the open batch. Defaults to 600 s; 1 s to 366 days.
         max_age = |settings, d: Duration| settings.max_age = d;
+
+        /// How many dead letters there may be; each shard has its part, rounded up. Once they are reached, what SQL refuses is tried
+        /// again and again instead of being set aside, and counts against `max_dirty`. Defaults to 1,000; 1 to 1,000,000.
+        max_dead = |settings, n: usize| settings.max_dead = n;
 
         /// What a write does when a bound is reached. Defaults to [`Overflow::Wait`].
         on_overflow = |settings, overflow: Overflow| settings.overflow = overflow;
@@ -116,7 +122,17 @@ impl<S> WriteBackBuilder<S> {
 
 impl<S: FencedStore> WriteBackBuilder<S> {
     pub(crate) fn new(store: S) -> Self {
-        WriteBackBuilder { store, options: Options::new(Mode::WriteBack), settings: Settings::default() }
+        WriteBackBuilder { store, options: Options::new(Mode::WriteBack), settings: Settings::default(), classify: None }
+    }
+
+    /// Says whose fault it is that a flush failed, where the store cannot know: the error's
+    /// [`source`](std::error::Error::source) is what the store's driver said. `None` leaves it to the store. Called for every
+    /// failure of a flush; it should neither block nor panic. Defaults to the store's own judgement: constraints, values that do
+    /// not fit and whatever else SQL refuses are the row's fault; foreign keys may pass; a missing table, column or right, as far as
+    /// the server's English texts tell, is the table's; deadlocks, time-outs and lost connections are the server's.
+    pub fn classify(mut self, classify: impl Fn(&Error) -> Option<Blame> + Send + Sync + 'static) -> Self {
+        self.classify = Some(Arc::new(classify));
+        self
     }
 
     /// Checks the options and the servers, records the namespace's mode and number of shards, starts the flusher, and waits
@@ -135,7 +151,7 @@ impl<S: FencedStore> WriteBackBuilder<S> {
     where
         S::Key: Serialize + DeserializeOwned,
     {
-        let WriteBackBuilder { store, options, settings } = self;
+        let WriteBackBuilder { store, options, settings, classify } = self;
         options.check()?;
         settings.check()?;
         let journal: Arc<dyn Journal> = journal.into();
@@ -156,16 +172,27 @@ impl<S: FencedStore> WriteBackBuilder<S> {
             }
             store.prepare(&name, settings.shards, settings.migrate).await
         };
-        let count = until(&*runtime, deadline, ready).await.unwrap_or_else(|| Err(late()));
+        let epochs = until(&*runtime, deadline, ready).await.unwrap_or_else(|| Err(late()));
         // What is made here can be made again: no change of the caller's is in doubt.
-        let count = count.map_err(|e| e.with_outcome(Outcome::NotApplied).during("build", &name))?;
+        let epochs = epochs.map_err(|e| e.with_outcome(Outcome::NotApplied).during("build", &name))?;
+        let count = u16::try_from(epochs.len()).unwrap_or(u16::MAX);
         settings.check_parts(count, options.max_value_bytes)?;
         let shards: Vec<Shard> = (0..count).map(|number| Shard { namespace: name.clone(), number }).collect();
         let entries: Arc<dyn Entries> = journal.clone();
         let reads = Reads::new(store, entries, KeySpace::sharded(&shards), &options, true);
-        let handle = WriteBack::start(Engine::new(reads, journal, declaration, shards, settings));
+        let shards = shards.into_iter().zip(epochs);
+        let handle = WriteBack::start(Engine::new(reads, journal, declaration, shards, settings, classify));
         handle.opened().await?;
         handle.engine.try_level().await?;
         Ok(handle)
+    }
+}
+
+/// Without the hook.
+impl<S: fmt::Debug> fmt::Debug for WriteBackBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WriteBackBuilder { store, options, settings, .. } = self;
+        let mut builder = f.debug_struct("WriteBackBuilder");
+        builder.field("store", store).field("options", options).field("settings", settings).finish_non_exhaustive()
     }
 }

@@ -13,8 +13,9 @@ use writeway_core::runtime::Runtime;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::{Gate, until};
 
+use crate::levels::Levels;
 use crate::members::Members;
-use crate::settings::Settings;
+use crate::settings::{Classify, Settings};
 use crate::stats::Counters;
 use crate::watch::Watch;
 
@@ -23,7 +24,12 @@ pub(crate) struct Engine<S: FencedStore> {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) name: Arc<str>,
     pub(crate) shards: Vec<Shard>,
+    /// The epoch of each shard in SQL when this handle was built: a cache server that knows none so late was left since.
+    pub(crate) epochs: Vec<u64>,
     pub(crate) bounds: Bounds,
+    /// So many dead letters a shard may have.
+    pub(crate) max_dead: u64,
+    pub(crate) classify: Option<Arc<Classify>>,
     pub(crate) settings: Settings,
     /// This handle's name in flush leases.
     pub(crate) holder: Id,
@@ -34,6 +40,7 @@ pub(crate) struct Engine<S: FencedStore> {
     pub(crate) members: Members,
     /// How the journal's server is set up.
     pub(crate) watch: Watch,
+    levels: Levels,
     /// Rings whenever a batch has taken effect.
     pub(crate) flushed: watch::Sender<()>,
     /// By shard: flush what is there without waiting for the delay.
@@ -50,23 +57,30 @@ impl<S: FencedStore> Engine<S> {
         reads: Reads<S>,
         journal: Arc<dyn Journal>,
         declaration: Declaration,
-        shards: Vec<Shard>,
+        shards: impl Iterator<Item = (Shard, u64)>,
         settings: Settings,
+        classify: Option<Arc<Classify>>,
     ) -> Self {
+        let (shards, epochs): (Vec<_>, Vec<_>) = shards.unzip();
+        let bounds = settings.bounds(shards.len());
         Engine {
             holder: Id::from(reads.runtime.random()),
             reads: Arc::new(reads),
             journal,
+            counters: Counters::new(&declaration.namespace),
+            levels: Levels::new(&declaration.namespace, shards.len(), bounds),
             name: declaration.namespace.as_str().into(),
             members: Members::unknown(),
             watch: Watch::over(declaration),
-            bounds: settings.bounds(shards.len()),
+            bounds,
+            max_dead: settings.dead(shards.len()),
+            classify,
             settings,
             gate: Gate::open(),
-            counters: Counters::default(),
             flushed: watch::Sender::new(()),
             urgent: shards.iter().map(|_| AtomicBool::new(false)).collect(),
             shards,
+            epochs,
             wake: Notify::new(),
             sql: Semaphore::new(1),
             ending: AtomicBool::new(false),
@@ -98,7 +112,9 @@ impl<S: FencedStore> Engine<S> {
     }
 
     pub(crate) async fn status(&self, shard: usize) -> Result<Status> {
-        self.ask(self.journal.status(&self.shards[shard])).await
+        let status = self.ask(self.journal.status(&self.shards[shard])).await?;
+        self.levels.saw(shard, &status);
+        Ok(status)
     }
 
     /// From now on nothing more is begun in SQL.

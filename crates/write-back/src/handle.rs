@@ -15,6 +15,7 @@ use writeway_core::tasks::until;
 use crate::builder::WriteBackBuilder;
 use crate::engine::Engine;
 use crate::flush;
+use crate::levels::fullness_percent;
 use crate::stats::Stats;
 use crate::ticket::Receipt;
 
@@ -76,7 +77,9 @@ impl<S: FencedStore> WriteBack<S> {
         let deadline = engine.runtime().now() + engine.settings.patience();
         for shard in 0..engine.shards.len() {
             // What others have accepted is not due for that.
-            let open = engine.wait_for(shard, deadline, Push::Open, |status, _| status.installed).await;
+            let open = engine
+                .wait_for(shard, deadline, Push::Open, |status, _| status.installed && status.epoch >= engine.epochs[shard])
+                .await;
             open.map_err(|e| engine.told(e, "build"))?;
         }
         Ok(())
@@ -168,7 +171,7 @@ impl<S: FencedStore> WriteBack<S> {
             let newer = |status: &Status, asked: Duration| {
                 // The journal counts whole milliseconds.
                 let done = |waited: Duration| waited + Duration::from_millis(2) < asked.saturating_sub(started);
-                status.installed && status.oldest.is_none_or(done)
+                status.installed && status.suspects == 0 && status.oldest.is_none_or(done)
             };
             engine.wait_for(shard, deadline, Push::Flush, newer).await.map_err(|e| engine.told(e, "flush"))?;
         }
@@ -187,13 +190,15 @@ impl<S: FencedStore> WriteBack<S> {
     }
 
     async fn counted(&self, attempt: &'static str) -> Result<Stats> {
-        let mut stats = self.engine.counters.read();
+        let mut stats = Stats { reads: self.engine.reads.stats(), ..self.engine.counters.read() };
         for shard in 0..self.engine.shards.len() {
             let status = self.engine.status(shard).await.map_err(|e| self.engine.told(e, attempt))?;
             stats.dirty += status.dirty + status.open;
             stats.dirty_bytes += status.dirty_bytes + status.open_bytes;
+            stats.suspects += status.suspects;
             stats.dead += status.dead;
             stats.oldest = stats.oldest.max(status.oldest);
+            stats.fullness_percent = stats.fullness_percent.max(fullness_percent(&status, self.engine.bounds));
         }
         Ok(stats)
     }

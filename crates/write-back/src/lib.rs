@@ -34,12 +34,14 @@
 //! A write that is dropped may or may not have been accepted. Dropping a read or a [`Ticket::durable`] is harmless.
 
 mod accept;
+mod audit;
 mod builder;
 mod engine;
 mod flush;
 mod flush_lease;
 mod handle;
 mod level;
+mod levels;
 mod members;
 mod pages;
 mod recovery;
@@ -60,13 +62,9 @@ pub use ticket::{Receipt, Ticket};
 // `extern crate writeway_back as diesel;` at its root.
 #[doc(hidden)]
 pub use writeway_core::diesel::*;
-pub use writeway_core::{bb8, diesel, diesel_async, serde};
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use writeway_core::{bulk_upsert, key_among};
-#[doc(inline)]
-pub use writeway_core::{cache, change, codec, error, journal, key, redis, runtime, sql, store};
 #[doc(inline)]
 pub use writeway_core::{
+    audit::Audit,
     change::{Change, Changes},
     error::{Error, Kind, Outcome, Result},
     journal::Level,
@@ -74,4 +72,10 @@ pub use writeway_core::{
     memory::{MemoryJournal, MemoryStore},
     redis::Redis,
     sql::{Sql, SqlTable},
+    stats::ReadStats,
 };
+pub use writeway_core::{bb8, diesel, diesel_async, serde};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use writeway_core::{bulk_upsert, key_among};
+#[doc(inline)]
+pub use writeway_core::{cache, change, codec, error, journal, key, metrics, redis, runtime, sql, store};

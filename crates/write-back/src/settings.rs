@@ -6,6 +6,10 @@ use writeway_core::entry::VALUE_HEADER;
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::{Bounds, Level};
 use writeway_core::options::bound;
+use writeway_core::store::Blame;
+
+/// Says whose fault it is that a flush failed, or leaves it to the store.
+pub(crate) type Classify = dyn Fn(&Error) -> Option<Blame> + Send + Sync;
 
 /// What a write does when the dirty set is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,7 @@ pub(crate) struct Settings {
     pub(crate) max_dirty: usize,
     pub(crate) max_dirty_bytes: usize,
     pub(crate) max_age: Duration,
+    pub(crate) max_dead: usize,
     pub(crate) overflow: Overflow,
     pub(crate) flush_timeout: Duration,
     pub(crate) batch_log: Duration,
@@ -57,6 +62,7 @@ impl Default for Settings {
             max_dirty: 50_000,
             max_dirty_bytes: 64 << 20,
             max_age: Duration::from_secs(600),
+            max_dead: 1_000,
             overflow: Overflow::Wait,
             flush_timeout: Duration::from_secs(5),
             batch_log: Duration::from_secs(3600),
@@ -81,6 +87,7 @@ impl Settings {
         bound("max_batch_bytes", self.max_batch_bytes, 1..=16 << 20)?;
         bound("max_dirty", self.max_dirty, 1..=10_000_000)?;
         bound("max_dirty_bytes", self.max_dirty_bytes, 1..=64 << 30)?;
+        bound("max_dead", self.max_dead, 1..=1_000_000)?;
         bound("max_age", self.max_age, second..=hour * 24 * 366)?;
         bound("flush_timeout", self.flush_timeout, Duration::from_millis(100)..=second * 60)?;
         bound("batch_log_for", self.batch_log, Duration::from_secs(60)..=hour * 24 * 366)?;
@@ -107,6 +114,11 @@ impl Settings {
     pub(crate) fn bounds(&self, shards: usize) -> Bounds {
         let part = |whole: usize| whole.div_ceil(shards.max(1)) as u64;
         Bounds { keys: part(self.max_dirty), bytes: part(self.max_dirty_bytes), age: self.max_age }
+    }
+
+    /// One shard's part of the dead letters.
+    pub(crate) fn dead(&self, shards: usize) -> u64 {
+        self.max_dead.div_ceil(shards.max(1)) as u64
     }
 
     /// What SQL must hold a flush to.

@@ -68,8 +68,16 @@ where
 
     async fn accept(&self, attempt: &'static str, changes: Changes<S::Key, S::Row>) -> Result<Ticket<S>> {
         let engine = &self.engine;
+        let _pass = engine.gate.enter().map_err(|e| engine.told(e, attempt))?;
+        let started = engine.runtime().now();
+        let accepted = self.accept_by_shard(attempt, changes).await;
+        engine.counters.writes.answered(engine.runtime(), started, &accepted);
+        accepted
+    }
+
+    async fn accept_by_shard(&self, attempt: &'static str, changes: Changes<S::Key, S::Row>) -> Result<Ticket<S>> {
+        let engine = &self.engine;
         let told = |e: Error| engine.told(e, attempt);
-        let _pass = engine.gate.enter().map_err(told)?;
         engine.watch.check(engine.settings.on_drift).map_err(told)?;
         let reads = &engine.reads;
         let schema = reads.store.schema();

@@ -1,12 +1,13 @@
 //! The fence and the batch log of a store in the process.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::store::{MemoryStore, lock};
 use crate::change::Change;
 use crate::codec::Row;
 use crate::error::Result;
-use crate::journal::{BatchId, Shard};
+use crate::journal::{At, BatchId, Shard};
 use crate::key::Key;
 use crate::store::{FencedStore, Flush, Flushed, Logged, Opened, Store as _};
 
@@ -23,17 +24,15 @@ pub(super) struct Fence {
 /// Only the last batch is kept in the log, for a repeated flush to be told from a new one: what a cache in the process forgets
 /// went with its process, and so did this.
 impl<K: Key, R: Row> FencedStore for MemoryStore<K, R> {
-    async fn prepare(&self, namespace: &str, shards: u16, _migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, _migrate: bool) -> Result<Vec<u64>> {
         let mut fences = lock(&self.table.fences);
-        let known = fences.keys().filter(|shard| *shard.namespace == *namespace).count();
-        if let Ok(known @ 1..) = u16::try_from(known) {
-            return Ok(known);
+        if !fences.keys().any(|shard| *shard.namespace == *namespace) {
+            fences.extend((0..shards).map(|number| (Shard { namespace: namespace.into(), number }, Fence::default())));
         }
-        fences.extend((0..shards).map(|number| (Shard { namespace: namespace.into(), number }, Fence::default())));
-        Ok(shards)
+        Ok(fences.iter().filter(|(shard, _)| *shard.namespace == *namespace).map(|(_, fence)| fence.epoch).collect())
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         let mut fences = lock(&self.table.fences);
         let fence = fences.entry(shard.clone()).or_default();
         fence.epoch += 1;
@@ -57,5 +56,9 @@ impl<K: Key, R: Row> FencedStore for MemoryStore<K, R> {
         fence.log = vec![Logged { id: flush.batch, keys: flush.keys.to_vec() }];
         tx.commit_now();
         Ok(Flushed::Applied(stored))
+    }
+
+    async fn probe(&self, at: &At, _: Option<Duration>) -> Result<bool> {
+        Ok(lock(&self.table.fences).get(&at.shard).is_some_and(|fence| fence.epoch == at.epoch))
     }
 }

@@ -12,7 +12,7 @@ use crate::entry::shard::ShardState;
 use crate::error::{Error, Result};
 use crate::journal::{
     Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Identity, Install, Installed, Journal,
-    Level, Release, Settled, Shard, Status, Version,
+    Level, Park, Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 use crate::runtime::{Runtime, Tokio};
 
@@ -200,8 +200,16 @@ impl Journal for MemoryJournal {
         self.step(&at.shard.stem(), |shard, identity, now| shard.acknowledge(identity, at.epoch, batch, acks, now))
     }
 
-    fn park<'a>(&'a self, at: &'a At, batch: BatchId, keys: &'a [Bytes], cause: &'a str) -> BoxFuture<'a, Result<u64>> {
-        self.step(&at.shard.stem(), |shard, identity, _| shard.park(identity, at.epoch, batch, keys, cause))
+    fn park<'a>(&'a self, at: &'a At, batch: BatchId, park: Park<'a>) -> BoxFuture<'a, Result<u64>> {
+        self.step(&at.shard.stem(), |shard, identity, now| shard.park(identity, at.epoch, batch, park, now))
+    }
+
+    fn split<'a>(&'a self, at: &'a At, batch: BatchId, keep: u64) -> BoxFuture<'a, Result<Option<Split>>> {
+        self.step(&at.shard.stem(), |shard, identity, _| shard.split(identity, at.epoch, batch, keep))
+    }
+
+    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration) -> BoxFuture<'a, Result<bool>> {
+        self.step(&at.shard.stem(), |shard, identity, now| shard.delay(identity, at.epoch, batch, millis(pause), now))
     }
 
     fn dirty<'a>(&'a self, at: &'a At, from: u64) -> BoxFuture<'a, Result<Vec<Bytes>>> {
@@ -209,10 +217,10 @@ impl Journal for MemoryJournal {
     }
 
     fn supersede<'a>(&'a self, at: &'a At, keys: &'a [Bytes], cause: Option<&'a str>) -> BoxFuture<'a, Result<()>> {
-        self.step(&at.shard.stem(), |shard, identity, _| shard.supersede(identity, at.epoch, keys, cause))
+        self.step(&at.shard.stem(), |shard, identity, now| shard.supersede(identity, at.epoch, keys, cause, now))
     }
 
-    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release) -> BoxFuture<'a, Result<u64>> {
+    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release<'a>) -> BoxFuture<'a, Result<u64>> {
         self.step(&at.shard.stem(), |shard, identity, _| shard.release(identity, at.epoch, batch, how))
     }
 
@@ -220,8 +228,25 @@ impl Journal for MemoryJournal {
         self.step(&at.shard.stem(), |shard, identity, _| shard.resume(identity, install))
     }
 
-    fn dead_letters<'a>(&'a self, shard: &'a Shard, after: Option<&'a Bytes>) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
+    fn dead_letters<'a>(
+        &'a self,
+        shard: &'a Shard,
+        after: Option<&'a (Version, Bytes)>,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
         self.step(&shard.stem(), |shard, _, _| Ok(shard.dead_letters(after)))
+    }
+
+    fn redrive<'a>(
+        &'a self,
+        shard: &'a Shard,
+        letters: &'a [(Bytes, Version)],
+        bounds: Bounds,
+    ) -> BoxFuture<'a, Result<Vec<Redriven>>> {
+        self.step(&shard.stem(), |shard, identity, now| shard.redrive(identity, letters, bounds, now))
+    }
+
+    fn discard<'a>(&'a self, shard: &'a Shard, letters: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<u64>> {
+        self.step(&shard.stem(), |shard, identity, _| shard.discard(identity, letters))
     }
 }
 

@@ -11,6 +11,7 @@ use super::declared::Declared;
 use super::failure::to_error;
 use super::journal::Confirms;
 use super::pool::Connector;
+use super::stats::Counts;
 use super::{Limits, Redis, Shared};
 use crate::breaker;
 use crate::error::{Error, Result};
@@ -107,12 +108,13 @@ impl RedisBuilder {
         self.check()?;
         let client = self.client()?;
         let RedisBuilder { prefix, limits, runtime, .. } = self;
+        let counts = Counts::new(&prefix);
         let prefix = format!("{prefix}:").into_bytes();
         let connector = Connector::new(client, &limits, runtime.clone(), Declared::new(&prefix));
         let pool = connector.pool(limits.connections, limits.checkout_timeout).await?;
         let breaker = breaker::Shared::new(limits.breaker);
         Ok(Redis {
-            shared: Arc::new(Shared { prefix, limits, runtime, breaker, connector, pool, confirms: Confirms::default() }),
+            shared: Arc::new(Shared { prefix, limits, runtime, breaker, counts, connector, pool, confirms: Confirms::default() }),
         })
     }
 

@@ -7,6 +7,7 @@
 //!     pool ── link    connections, their health, their server         server, declared  what a new connection checks
 //!     clock           the server's time, seen from here               failure, reply    what answers mean
 //!     level           what an accept level needs, and how it is asked for
+//!     stats           what is counted
 //! ```
 
 mod barriers;
@@ -23,6 +24,7 @@ mod pool;
 mod reply;
 mod script;
 mod server;
+mod stats;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -35,6 +37,8 @@ pub use self::builder::RedisBuilder;
 use self::journal::Confirms;
 pub use self::journal::RedisJournal;
 use self::pool::Connector;
+use self::stats::Counts;
+pub use self::stats::RedisStats;
 use crate::breaker;
 use crate::cache::Bytes;
 use crate::error::Result;
@@ -94,6 +98,7 @@ struct Shared {
     limits: Limits,
     runtime: Arc<dyn Runtime>,
     breaker: breaker::Shared,
+    counts: Counts,
     connector: Connector,
     pool: Pool<Connector>,
     confirms: Confirms,
@@ -121,6 +126,12 @@ impl Redis {
     /// `unix:///path`.
     pub fn builder(url: impl Into<String>) -> RedisBuilder {
         RedisBuilder::new(url.into())
+    }
+
+    /// Whether calls go out, and what became of those that did. Asks nobody.
+    #[must_use]
+    pub fn stats(&self) -> RedisStats {
+        self.shared.counts.read(self.shared.breaker.is_open())
     }
 
     fn full_key(&self, key: &[u8]) -> Bytes {

@@ -64,6 +64,14 @@ pub(super) mod journal {
     pub(in crate::redis) static ACKNOWLEDGE: Script = Script::new(include_str!("scripts/journal/acknowledge.lua"));
     /// `ShardState::park`
     pub(in crate::redis) static PARK: Script = Script::new(include_str!("scripts/journal/park.lua"));
+    /// `ShardState::split`
+    pub(in crate::redis) static SPLIT: Script = Script::new(include_str!("scripts/journal/split.lua"));
+    /// `ShardState::delay`
+    pub(in crate::redis) static DELAY: Script = Script::new(include_str!("scripts/journal/delay.lua"));
+    /// `ShardState::redrive`
+    pub(in crate::redis) static REDRIVE: Script = Script::new(include_str!("scripts/journal/redrive.lua"));
+    /// `ShardState::discard`
+    pub(in crate::redis) static DISCARD: Script = Script::new(include_str!("scripts/journal/discard.lua"));
     /// `ShardState::dirty_keys`
     pub(in crate::redis) static DIRTY: Script = Script::new(include_str!("scripts/journal/dirty.lua"));
     /// `ShardState::supersede`
@@ -120,12 +128,25 @@ mod tests {
     fn what_drains_a_shard_runs_when_memory_is_full_and_what_fills_it_does_not() {
         use journal::*;
         let first = |script: &Script| script.source.lines().next().unwrap_or_default();
-        for script in
-            [&INVALIDATE, &LEAD, &INSTALL, &CLAIM, &ACKNOWLEDGE, &PARK, &SUPERSEDE, &RELEASE, &RESUME, &CONFIRM, &PRESENT]
-        {
+        for script in [
+            &INVALIDATE,
+            &LEAD,
+            &INSTALL,
+            &CLAIM,
+            &ACKNOWLEDGE,
+            &PARK,
+            &SPLIT,
+            &DELAY,
+            &DISCARD,
+            &SUPERSEDE,
+            &RELEASE,
+            &RESUME,
+            &CONFIRM,
+            &PRESENT,
+        ] {
             assert_eq!(first(script), "#!lua flags=allow-oom");
         }
-        for script in [&LEASE, &FILL, &ACCEPT] {
+        for script in [&LEASE, &FILL, &ACCEPT, &REDRIVE] {
             assert_eq!(first(script), "#!lua");
         }
         for script in [&STATUS, &SETTLED, &DIRTY, &DEAD_LETTERS] {

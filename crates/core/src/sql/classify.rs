@@ -37,6 +37,10 @@ impl Fault {
         Fault { kind, message, standing }
     }
 
+    pub(super) fn kind(self) -> Kind {
+        self.kind
+    }
+
     /// With the outcome `NotApplied`, which holds for whatever runs before a COMMIT.
     pub(super) fn into_error(self, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
         let error = match self.kind {

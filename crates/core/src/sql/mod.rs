@@ -58,6 +58,7 @@ mod store;
 mod transaction;
 
 // What they decide with: pure
+mod blame;
 mod classify;
 mod plan;
 

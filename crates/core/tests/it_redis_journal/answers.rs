@@ -12,7 +12,9 @@ pub(crate) const ANSWERS: &str = "lease EPOCH, lease HIT, lease DIRTY, lease GRA
     accept FULL BYTES, accept FULL AGE, accept LATE, accept FOREIGN, settled EPOCH, settled D, settled P, settled X, settled U, \
     lead 0, lead 1, install REFUSED, install READY, install RECOVER, claim EPOCH, claim OPEN, claim NONE, acknowledge EPOCH, \
     acknowledge 0, acknowledge 1, park EPOCH, park 0, park 1, dirty EPOCH, dirty 0, dirty 1, supersede EPOCH, supersede DONE, \
-    release EPOCH, release 0, resume EPOCH, resume DONE, dead_letters 0, dead_letters 1";
+    release EPOCH, release 0, resume EPOCH, resume DONE, dead_letters 0, dead_letters 1, split EPOCH, split NONE, \
+    split SPLIT, delay EPOCH, delay 0, delay 1, redrive EPOCH, redrive D, redrive S, redrive G, redrive F, redrive K, redrive B, redrive A, \
+    discard EPOCH, discard 0, discard 1";
 
 /// A script's answer as words, without the clock; cache keys whole, letters taken apart as the machine's answer is.
 pub(crate) fn words(op: &Op, answer: Value) -> Vec<Bytes> {
@@ -24,15 +26,18 @@ pub(crate) fn words(op: &Op, answer: Value) -> Vec<Bytes> {
     match op {
         Op::Accept { .. } if !fenced => words.truncate(words.len() - 2),
         Op::Claim { .. } if !fenced => {
-            for member in words.iter_mut().skip(4).step_by(3) {
+            let items = words.len().saturating_sub(6);
+            for member in words.iter_mut().skip(4).take(items).step_by(3) {
                 *member = whole(std::mem::take(member));
             }
         }
         Op::Dirty { .. } if !fenced => words = words.into_iter().map(whole).collect(),
         Op::DeadLetters { .. } => {
             let pairs = words.chunks(2).flat_map(|pair| {
-                let length = usize::try_from(u32::from_be_bytes(pair[1][36..40].try_into().expect("four"))).expect("short");
-                [whole(pair[0].clone()), pair[1][40..40 + length].to_vec(), pair[1][40 + length..].to_vec()]
+                let letter = &pair[1];
+                let length = usize::try_from(u32::from_be_bytes(letter[49..53].try_into().expect("four"))).expect("short");
+                let numbers = [&letter[..20], &letter[36..49]].concat();
+                [whole(pair[0].clone()), numbers, letter[53..53 + length].to_vec(), letter[53 + length..].to_vec()]
             });
             words = pairs.collect();
         }
@@ -60,8 +65,8 @@ pub(crate) fn name(op: &Op, answer: &[Bytes]) -> String {
         _ if first == "EPOCH" => first,
         Op::Accept { .. } if first == "FULL" => format!("FULL {}", String::from_utf8_lossy(&answer[1])),
         Op::Status => String::from_utf8_lossy(&answer[1]).into_owned(),
-        Op::Settled { .. } => first.chars().next().map(String::from).unwrap_or_default(),
-        Op::Acknowledge { .. } | Op::Park { .. } | Op::Release { .. } => left(&first),
+        Op::Settled { .. } | Op::Redrive { .. } => first.chars().next().map(String::from).unwrap_or_default(),
+        Op::Acknowledge { .. } | Op::Park { .. } | Op::Release { .. } | Op::Discard { .. } => left(&first),
         Op::Dirty { .. } | Op::DeadLetters { .. } => u8::from(!answer.is_empty()).to_string(),
         _ => first,
     };

@@ -9,7 +9,7 @@ use writeway_core::entry::held::{self, Dirty, Held};
 use writeway_core::entry::shard::ShardState;
 use writeway_core::entry::state::{Slot, State};
 use writeway_core::entry::{CLEAN, DIRTY, FORMAT, LEASE, MAGIC, VALUE};
-use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, PAGE, Release, Version};
+use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, PAGE, Reason, Version};
 
 use crate::Model;
 use crate::op::{HOUR, Op};
@@ -93,10 +93,10 @@ impl Draw<'_> {
         let among: &[usize] = match self.rng.u8(..10) {
             0..7 if meta.recovering.is_some() && two_pages => &[11, 12, 13, 13],
             0..7 if meta.recovering.is_some() => &[7, 11, 12, 13, 14],
-            0..7 if ready && self.wide() => &[4, 4, 4, 8, 8, 8, 9, 10],
-            0..7 if ready => &[0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 15],
+            0..7 if ready && self.wide() => &[4, 4, 4, 8, 8, 8, 9, 10, 7, 16, 16],
+            0..7 if ready => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 15, 16, 17, 18, 19],
             0..5 => &[7],
-            _ => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+            _ => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
         };
         // The one of four that is furthest behind; a wide shard has to fill up.
         let four = [(); 4].map(|()| among[self.rng.usize(..among.len())]);
@@ -125,7 +125,7 @@ impl Draw<'_> {
                 let meta = self.ahead.shard.meta.clone().unwrap_or_default();
                 let identity = if self.rng.u8(..10) == 0 { self.identity() } else { who.clone() };
                 let epoch = if self.rng.u8(..10) == 0 { meta.epoch.saturating_sub(1) } else { meta.epoch + 1 };
-                Op::Install(Install { identity, epoch, batch: self.near(meta.batch) })
+                Op::Install(Install { identity, epoch, batch: self.near(meta.batch), diverged: self.rng.u8(..8) == 0 })
             }
             8 => self.claim(),
             9 => {
@@ -134,21 +134,36 @@ impl Draw<'_> {
                 let acks = keys.into_iter().map(|key| Ack { key, clean: self.clean() }).collect();
                 Op::Acknowledge { epoch, batch, acks }
             }
-            10 => Op::Park { epoch: self.epoch(), batch: self.batch(), keys: self.frozen_keys(), cause: self.cause() },
+            10 => Op::Park {
+                epoch: self.epoch(),
+                batch: self.batch(),
+                keys: self.frozen_keys(),
+                reason: [Reason::Refused, Reason::Damaged][self.rng.usize(..2)],
+                cause: self.cause(),
+            },
             11 => Op::Dirty { epoch: self.epoch(), from: [0, 0, 1, 3, 250][self.rng.usize(..5)] },
             12 => {
                 let cause = self.rng.bool().then(|| self.cause());
                 Op::Supersede { epoch: self.epoch(), keys: self.some_keys(), cause }
             }
             13 => {
-                let how = if self.rng.bool() { Release::Drop } else { Release::Dissolve };
-                Op::Release { epoch: self.epoch(), batch: self.batch(), how }
+                let drop = self.rng.bool().then(|| self.frozen_keys());
+                Op::Release { epoch: self.epoch(), batch: self.batch(), drop }
             }
             14 => {
                 let batch = self.ahead.shard.meta.as_ref().map_or(0, |meta| meta.batch);
                 Op::Resume { epoch: self.epoch(), batch: self.near(batch) }
             }
-            _ => Op::DeadLetters { after: self.rng.bool().then(|| self.key()) },
+            15 => Op::DeadLetters { after: self.rng.bool().then(|| self.letter()).map(|(key, version)| (version, key)) },
+            16 => Op::Split { epoch: self.epoch(), batch: self.batch(), keep: self.keep() },
+            17 => Op::Delay { epoch: self.epoch(), batch: self.batch(), pause: [1, 2, 20, HOUR][self.rng.usize(..4)] },
+            18 => {
+                let bounds = [self.bounds(), self.tight_bounds()][self.rng.usize(..2)];
+                Op::Redrive { letters: self.letters(), bounds }
+            }
+            // Mostly in vain: letters should last.
+            _ if self.rng.u8(..3) > 0 => Op::Discard { letters: vec![(self.key(), Version::default())] },
+            _ => Op::Discard { letters: self.letters() },
         }
     }
 
@@ -162,16 +177,48 @@ impl Draw<'_> {
     }
 
     fn accept(&mut self) -> Op {
-        let wide = self.wide();
         let keys = self.some_keys();
         let changes = keys.into_iter().map(|key| Accept { key, schema: self.schema(), value: self.value() }).collect();
+        let bounds = self.bounds();
+        Op::Accept { changes, bounds, in_time: self.rng.u8(..12) > 0 }
+    }
+
+    fn bounds(&mut self) -> Bounds {
+        let wide = self.wide();
         let generous = wide || self.rng.u8(..3) > 0;
-        let bounds = Bounds {
+        Bounds {
             keys: if generous { 1 << 50 } else { self.rng.u64(..6) },
             bytes: if generous { 1 << 50 } else { self.rng.u64(..120) },
             age: Duration::from_millis(if wide { HOUR } else { [0, 3, HOUR, HOUR, HOUR, HOUR, HOUR][self.rng.usize(..7)] }),
-        };
-        Op::Accept { changes, bounds, in_time: self.rng.u8(..12) > 0 }
+        }
+    }
+
+    fn tight_bounds(&mut self) -> Bounds {
+        let tight = Bounds { keys: 1 << 50, bytes: 1 << 50, age: Duration::from_millis(HOUR) };
+        match self.rng.u8(..3) {
+            0 => Bounds { keys: self.rng.u64(..3), ..tight },
+            1 => Bounds { bytes: self.rng.u64(..40), ..tight },
+            _ => Bounds { age: Duration::ZERO, ..tight },
+        }
+    }
+
+    fn keep(&mut self) -> u64 {
+        if self.wide() { self.rng.u64(..300) } else { self.rng.u64(..3) }
+    }
+
+    /// Mostly of what was set aside.
+    fn letter(&mut self) -> (Bytes, Version) {
+        let dead: Vec<_> = self.ahead.shard.dead.iter().map(|(key, dead)| (key.clone(), dead.change.version)).collect();
+        if dead.is_empty() || self.rng.u8(..5) == 0 {
+            let key = self.key();
+            let version = self.version(&key);
+            return (key, version);
+        }
+        dead[self.rng.usize(..dead.len())].clone()
+    }
+
+    fn letters(&mut self) -> Vec<(Bytes, Version)> {
+        (0..self.rng.usize(1..4)).map(|_| self.letter()).collect()
     }
 
     fn settled(&mut self) -> Op {
@@ -209,6 +256,7 @@ impl Draw<'_> {
             waited: Duration::from_millis(if wide { 0 } else { [0, 0, 0, 0, 1, 20, HOUR][self.rng.usize(..7)] }),
             max_keys: if wide { [250, 500, 5_000][self.rng.usize(..3)] } else { self.rng.u64(1..6) },
             max_bytes: if wide || self.rng.bool() { 1 << 40 } else { self.rng.u64(1..80) },
+            suspects_first: self.rng.bool(),
         };
         let from = if wide { [0, 0, 200, 400, 199][self.rng.usize(..5)] } else { [0, 0, 0, 0, 1, 2][self.rng.usize(..6)] };
         Op::Claim { epoch: self.epoch(), from, freeze }

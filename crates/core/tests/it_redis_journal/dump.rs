@@ -7,20 +7,20 @@ use redis::{Pipeline, Value};
 use writeway_core::cache::Bytes;
 use writeway_core::entry::held::{self, DIRTY_HEADER, Dirty, Held};
 use writeway_core::entry::shard::{Dead, Frozen, Meta, Open};
-use writeway_core::journal::{BatchId, Identity, Version};
+use writeway_core::journal::{BatchId, Identity, Reason, Version};
 
 use crate::Model;
 use crate::place::Place;
 
 /// Adds the commands that read everything; they cost the server less than a script that does.
 pub(crate) fn ask(pipeline: &mut Pipeline, place: &Place) {
-    let [meta, dirty, frozen, open, dead, letters, lease] = &place.parts;
+    let [meta, dirty, frozen, open, dead, letters, lease, strikes] = &place.parts;
     pipeline.cmd("TIME").cmd("HGETALL").arg(meta);
     for ranked in [dirty, frozen] {
         pipeline.cmd("ZRANGE").arg(ranked).arg(0).arg(-1).arg("WITHSCORES");
     }
     pipeline.cmd("HGETALL").arg(open).cmd("ZRANGE").arg(dead).arg(0).arg(-1).cmd("HGETALL").arg(letters);
-    pipeline.cmd("GET").arg(lease).cmd("MGET").arg(&place.full);
+    pipeline.cmd("HGETALL").arg(strikes).cmd("GET").arg(lease).cmd("MGET").arg(&place.full);
     for key in &place.full {
         pipeline.cmd("PEXPIRETIME").arg(key);
     }
@@ -32,6 +32,7 @@ pub(crate) struct Dump {
     dirty: BTreeMap<Bytes, u64>,
     frozen: BTreeMap<Bytes, Frozen>,
     dead: BTreeMap<Bytes, Dead>,
+    strikes: BTreeMap<Bytes, u64>,
     entries: BTreeMap<Bytes, Held>,
     leader: Option<Bytes>,
 }
@@ -57,9 +58,15 @@ impl Dump {
         assert!(open.is_empty(), "the open batch holds what is not in its order: {open:?}");
         let dead: Vec<Bytes> = list(next()).into_iter().map(text).collect();
         let mut letters: BTreeMap<_, _> = pairs(next()).into_iter().map(|(member, letter)| (member, text(letter))).collect();
-        let dead = dead.into_iter().map(|member| (cache_key(&member), letter(&letters.remove(&member).expect("a letter"))));
+        let dead = dead.into_iter().map(|ranked| {
+            let (version, member) = ranked.split_at(16);
+            let letter = letters.remove(member).expect("a letter");
+            assert_eq!(letter[4..20], *version, "it is listed by its version");
+            (cache_key(member), self::letter(&letter))
+        });
         let dead = dead.collect();
         assert!(letters.is_empty(), "letters that are not listed: {letters:?}");
+        let strikes = ranked(pairs(next())).map(|(member, strikes)| (cache_key(&member), strikes)).collect();
         let leader = match next() {
             Value::Nil => None,
             leader => Some(text(leader)),
@@ -76,7 +83,7 @@ impl Dump {
             Some((key.clone(), held))
         });
         let entries = entries.collect();
-        Dump { now, meta, dirty, frozen, dead, entries, leader }
+        Dump { now, meta, dirty, frozen, dead, strikes, entries, leader }
     }
 
     /// Where the machine holds something else.
@@ -89,6 +96,7 @@ impl Dump {
         equal("dirty", &self.dirty, &shard.dirty)?;
         equal("frozen", &self.frozen, &shard.frozen)?;
         equal("dead", &self.dead, &shard.dead)?;
+        equal("strikes", &self.strikes, &shard.strikes)?;
         equal("entries", &self.entries, &shard.entries)
     }
 }
@@ -106,26 +114,39 @@ fn meta(fields: Vec<(Bytes, Value)>) -> Meta {
     let mut fields: BTreeMap<String, Bytes> =
         fields.into_iter().map(|(name, value)| (String::from_utf8(name).expect("a name"), text(value))).collect();
     let mut number = |name: &str| fields.remove(name).map(|text| number(Value::BulkString(text)));
-    let [epoch, inc, batch, seq, dirty_bytes] =
-        ["epoch", "inc", "batch", "seq", "dirty_bytes"].map(|name| number(name).unwrap_or_default());
+    let [epoch, inc, batch, seq, dirty_bytes, known] =
+        ["epoch", "inc", "batch", "seq", "dirty_bytes", "known"].map(|name| number(name).unwrap_or_default());
     let open = ["open_epoch", "open_batch", "open_count", "open_whole", "open_bytes"].map(&mut number);
+    let [tries, keep] = ["open_tries", "open_keep"].map(&mut number);
     let open = match open {
         [Some(epoch), Some(batch), Some(count), Some(whole), Some(bytes)] => {
-            Some(Open { id: BatchId { epoch, batch }, count, whole: whole == 1, bytes })
+            Some(Open { id: BatchId { epoch, batch }, count, whole: whole == 1, bytes, tries: tries.unwrap_or(0), keep })
         }
-        [None, None, None, None, None] => None,
+        [None, None, None, None, None] if tries.or(keep).is_none() => None,
         other => panic!("half an open batch: {other:?}"),
     };
     let identity = Identity(fields.remove("identity").unwrap_or_default());
     let recovering = fields.remove("recovering").map(Identity);
     assert!(fields.is_empty(), "{fields:?}");
-    Meta { identity, recovering, epoch, inc, batch, seq, dirty_bytes, open }
+    Meta { identity, recovering, known, epoch, inc, batch, seq, dirty_bytes, open }
 }
 
 fn letter(bytes: &[u8]) -> Dead {
-    let length = u32::from_be_bytes(bytes[36..40].try_into().expect("four"));
-    let (cause, value) = bytes[40..].split_at(usize::try_from(length).expect("short"));
-    Dead { change: change(bytes, value.to_vec()), cause: String::from_utf8(cause.to_vec()).expect("UTF-8") }
+    let length = u32::from_be_bytes(bytes[49..53].try_into().expect("four"));
+    let (cause, value) = bytes[53..].split_at(usize::try_from(length).expect("short"));
+    let reason = match bytes[48] {
+        b'R' => Reason::Refused,
+        b'D' => Reason::Damaged,
+        b'A' => Reason::Ambiguous,
+        other => panic!("a reason: {other}"),
+    };
+    Dead {
+        change: change(bytes, value.to_vec()),
+        reason,
+        cause: String::from_utf8(cause.to_vec()).expect("UTF-8"),
+        tries: u32::from_be_bytes(bytes[44..48].try_into().expect("four")).into(),
+        at: word(bytes, 36),
+    }
 }
 
 fn change(head: &[u8], value: Bytes) -> Dirty {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use writeway_core::cache::{Ask, Declaration, Entries, Lookup};
 use writeway_core::error::{Kind, Outcome};
-use writeway_core::journal::{Accepted, Found, Install, Journal, Release, Settled};
+use writeway_core::journal::{Accepted, Found, Install, Journal, Park, Reason, Release, Settled};
 use writeway_core::redis::{Redis, RedisJournal};
 use writeway_core::runtime::{Runtime, Tokio};
 use writeway_testkit::proxy::{Proxy, Rule};
@@ -34,7 +34,7 @@ async fn forgotten_scripts_are_loaded_again_by_every_call() {
     let (at, install) = {
         let identity = journal.status(&shard()).await.expect("a status").identity;
         let at = writeway_core::journal::At { shard: shard(), epoch: 1 };
-        (at, Install { identity, epoch: 1, batch: 0 })
+        (at, Install { identity, epoch: 1, batch: 0, diverged: false })
     };
     forget().await;
     journal.install(&at.shard, &install).await.expect("installed");
@@ -43,7 +43,7 @@ async fn forgotten_scripts_are_loaded_again_by_every_call() {
     forget().await;
     journal.supersede(&at, &[post("1")], None).await.expect("nothing to drop");
     forget().await;
-    assert_eq!(journal.release(&at, Default::default(), Release::Drop).await.ok(), Some(0));
+    assert_eq!(journal.release(&at, Default::default(), Release::Drop(&[])).await.ok(), Some(0));
     forget().await;
     journal.resume(&at, &install).await.expect("resumed");
     for n in 1..=20 {
@@ -57,7 +57,10 @@ async fn forgotten_scripts_are_loaded_again_by_every_call() {
     forget().await;
     assert_eq!(journal.acknowledge(&at, batch, &[ack("1", "x")]).await.ok(), Some(1));
     forget().await;
-    assert_eq!(journal.park(&at, batch, &[post("2")], "a cause").await.ok(), Some(0));
+    assert_eq!(
+        journal.park(&at, batch, Park { keys: &[post("2")], reason: Reason::Damaged, cause: "a cause" }).await.ok(),
+        Some(0)
+    );
     forget().await;
     assert_eq!(journal.dead_letters(&at.shard, None).await.map(|letters| letters.len()).ok(), Some(1));
     forget().await;
@@ -96,14 +99,20 @@ async fn the_flushers_calls_are_repeated_when_their_reply_is_lost() {
     // All scripts have run once, so that the calls themselves are what is cut.
     let batch = claim(&direct, &at).await;
     direct.acknowledge(&at, batch.id, &[ack("3", "z")]).await.expect("acknowledged");
-    direct.park(&at, batch.id, &[post("none")], "a cause").await.expect("nothing to park");
+    direct
+        .park(&at, batch.id, Park { keys: &[post("none")], reason: Reason::Damaged, cause: "a cause" })
+        .await
+        .expect("nothing to park");
     let lost = || proxy.once(Rule::cut_after("EVALSHA"));
     lost();
     assert_eq!(claim(&journal, &at).await.items[..], batch.items[..2]);
     lost();
     assert_eq!(journal.acknowledge(&at, batch.id, &[ack("1", "x")]).await.ok(), Some(1));
     lost();
-    assert_eq!(journal.park(&at, batch.id, &[post("2")], "a cause").await.ok(), Some(0));
+    assert_eq!(
+        journal.park(&at, batch.id, Park { keys: &[post("2")], reason: Reason::Damaged, cause: "a cause" }).await.ok(),
+        Some(0)
+    );
     lost();
     assert_eq!(look_leased(&journal, "1").await, writeway_core::cache::Lease::Hit(value("x")));
     assert_eq!(proxy.cuts(), 4);
@@ -167,7 +176,10 @@ async fn a_full_server_refuses_changes_and_still_drains() {
     let batch = claim(&journal, &at).await;
     assert_eq!(batch.items.len(), 3);
     assert_eq!(journal.acknowledge(&at, batch.id, &[ack("1", "x")]).await.ok(), Some(2));
-    assert_eq!(journal.park(&at, batch.id, &[post("2")], "a cause").await.ok(), Some(1));
+    assert_eq!(
+        journal.park(&at, batch.id, Park { keys: &[post("2")], reason: Reason::Damaged, cause: "a cause" }).await.ok(),
+        Some(1)
+    );
     let (at, found) = open(&journal, 2).await;
     assert_eq!(found, None);
     assert_eq!(claim(&journal, &at).await.items.len(), 1);
@@ -181,7 +193,8 @@ async fn a_full_server_refuses_changes_and_still_drains() {
     tell(&mut raw, &["HSET", "writeway:{posts:0}:meta", "identity", "another"]).await.expect("set");
     tell(&mut raw, &["CONFIG", "SET", "maxmemory", "1"]).await.expect("set");
     let identity = journal.status(&at.shard).await.expect("a status").identity;
-    let (at, install) = (writeway_core::journal::At { epoch: 3, ..at }, Install { identity, epoch: 3, batch: 1 });
+    let (at, install) =
+        (writeway_core::journal::At { epoch: 3, ..at }, Install { identity, epoch: 3, batch: 1, diverged: false });
     journal.install(&at.shard, &install).await.expect("installed");
     assert_eq!(journal.dirty(&at, 0).await.ok(), Some(["4", "5"].map(post).to_vec()));
     journal.supersede(&at, &[post("4")], Some("ambiguous")).await.expect("set aside");
@@ -205,7 +218,7 @@ async fn a_restarted_server_must_be_opened_anew_and_keeps_what_it_kept() {
     assert_eq!((after.dirty, after.open, after.version), (before.dirty, before.open, before.version));
     all_fenced(&journal, &at).await;
     let (at, found) = open(&journal, 2).await;
-    assert_eq!(found, Some(Found { batch: 1, open: Some(batch), whole: true, dirty: 1 }));
+    assert_eq!(found, Some(Found { epoch: 1, batch: 1, open: Some(batch), whole: true, dirty: 1 }));
     assert_eq!(journal.get(&["1", "2"].map(post)).await.ok(), Some(vec![dirty("x"), dirty("z")]));
     assert_eq!(claim(&journal, &at).await.items.len(), 2, "its open batch, as it was");
 }

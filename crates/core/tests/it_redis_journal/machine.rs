@@ -4,10 +4,12 @@ use writeway_core::cache::{Bytes, Lease};
 use writeway_core::entry::held::Held;
 use writeway_core::entry::shard::ShardState;
 use writeway_core::error::{Kind, Result};
-use writeway_core::journal::{Accepted, Bound, Identity, Install, Installed, Settled};
+use writeway_core::journal::{
+    Accepted, Bound, DeadLetter, Identity, Install, Installed, Park, Redriven, Release, Settled, Split,
+};
 
 use crate::Model;
-use crate::op::{HOUR, Op, millis, not_after};
+use crate::op::{HOUR, Op, letter as reason, millis, not_after};
 
 impl Op {
     /// On the machine; its answer in the script's words.
@@ -48,7 +50,8 @@ impl Op {
                 let oldest = s.oldest.map_or("-1".to_owned(), |waited| millis(waited).to_string());
                 let numbers = [u64::from(s.installed), s.epoch, s.dirty, s.dirty_bytes].map(|n| n.to_string());
                 let more = [s.open, s.open_bytes, s.dead, s.version.seq, s.over].map(|n| n.to_string());
-                let all = numbers.into_iter().chain([oldest]).chain(more).map(String::into_bytes);
+                let last = [s.suspects, s.delayed, s.tries, s.known].map(|n| n.to_string());
+                let all = numbers.into_iter().chain([oldest]).chain(more).chain(last).map(String::into_bytes);
                 [s.identity.0].into_iter().chain(all).collect()
             }
             Op::Accept { changes, bounds, in_time } => {
@@ -73,7 +76,7 @@ impl Op {
                 Installed::Ready => word("READY"),
                 Installed::Recover(found) => {
                     let open = found.open.map_or(vec![b"-".into(), b"-".into()], |id| numbers(&[id.epoch, id.batch]));
-                    [word("RECOVER"), open, numbers(&[found.batch, found.dirty, found.whole.into()])].concat()
+                    [word("RECOVER"), open, numbers(&[found.epoch, found.batch, found.dirty, found.whole.into()])].concat()
                 }
             },
             Op::Claim { epoch, from, freeze } => match shard.claim(who, *epoch, *from, *freeze, now)? {
@@ -85,24 +88,49 @@ impl Op {
                         let version = [item.version.epoch.to_be_bytes(), item.version.seq.to_be_bytes()].concat();
                         words.extend([item.key, [&item.schema.to_be_bytes()[..], &version].concat(), item.value]);
                     }
+                    words.extend(numbers(&[claimed.tries, claimed.strikes]));
                     words
                 }
             },
             Op::Acknowledge { epoch, batch, acks } => numbers(&[shard.acknowledge(who, *epoch, *batch, acks, now)?]),
-            Op::Park { epoch, batch, keys, cause } => numbers(&[shard.park(who, *epoch, *batch, keys, cause)?]),
+            Op::Park { epoch, batch, keys, reason, cause } => {
+                numbers(&[shard.park(who, *epoch, *batch, Park { keys, reason: *reason, cause }, now)?])
+            }
+            Op::Split { epoch, batch, keep } => match shard.split(who, *epoch, *batch, *keep)? {
+                None => word("NONE"),
+                Some(Split { id, more }) => [word("SPLIT"), numbers(&[id.epoch, id.batch, more.into()])].concat(),
+            },
+            Op::Delay { epoch, batch, pause } => numbers(&[shard.delay(who, *epoch, *batch, *pause, now)?.into()]),
+            Op::Redrive { letters, bounds } => {
+                vec![shard.redrive(who, letters, *bounds, now)?.into_iter().map(driven).collect()]
+            }
+            Op::Discard { letters } => numbers(&[shard.discard(who, letters)?]),
             Op::Dirty { epoch, from } => shard.dirty_keys(who, *epoch, *from)?,
             Op::Supersede { epoch, keys, cause } => {
-                shard.supersede(who, *epoch, keys, cause.as_deref())?;
+                shard.supersede(who, *epoch, keys, cause.as_deref(), now)?;
                 word("DONE")
             }
-            Op::Release { epoch, batch, how } => numbers(&[shard.release(who, *epoch, *batch, *how)?]),
+            Op::Release { epoch, batch, drop } => {
+                let how = drop.as_deref().map_or(Release::Dissolve, Release::Drop);
+                numbers(&[shard.release(who, *epoch, *batch, how)?])
+            }
             Op::Resume { epoch, batch } => {
-                shard.resume(who, &Install { identity: who.clone(), epoch: *epoch, batch: *batch })?;
+                shard.resume(who, &Install { identity: who.clone(), epoch: *epoch, batch: *batch, diverged: false })?;
                 word("DONE")
             }
             Op::DeadLetters { after } => {
                 let letters = shard.dead_letters(after.as_ref()).into_iter();
-                letters.flat_map(|letter| [letter.key, letter.cause.into_bytes(), letter.value]).collect()
+                let numbers = |letter: &DeadLetter| {
+                    let (at, tries) = (millis(letter.at), u32::try_from(letter.tries).expect("few"));
+                    [&letter.schema.to_be_bytes()[..], &letter.version.epoch.to_be_bytes(), &letter.version.seq.to_be_bytes()]
+                        .concat()
+                        .into_iter()
+                        .chain([&at.to_be_bytes()[..], &tries.to_be_bytes(), &[reason(letter.reason)]].concat())
+                        .collect()
+                };
+                letters
+                    .flat_map(|letter| [letter.key.clone(), numbers(&letter), letter.cause.into_bytes(), letter.value])
+                    .collect()
             }
             _ => unreachable!("a reader's or writer's"),
         })
@@ -125,6 +153,18 @@ fn accepted(accepted: &Accepted) -> Vec<Bytes> {
         ],
         Accepted::Late => word("LATE"),
         Accepted::Foreign => word("FOREIGN"),
+    }
+}
+
+fn driven(driven: Redriven) -> u8 {
+    match driven {
+        Redriven::Dirty => b'D',
+        Redriven::Superseded => b'S',
+        Redriven::Gone => b'G',
+        Redriven::Foreign => b'F',
+        Redriven::Full(Bound::Keys) => b'K',
+        Redriven::Full(Bound::Bytes) => b'B',
+        Redriven::Full(Bound::Age) => b'A',
     }
 }
 

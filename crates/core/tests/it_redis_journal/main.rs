@@ -59,7 +59,7 @@ struct Run {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_match_the_machine() {
-    let Some(seen) = run("scripts", 4, 0..4_500, 400).await else { return };
+    let Some(seen) = run("scripts", 4, 0..5_600, 400).await else { return };
     for script in NAMES {
         let times: usize = seen.iter().filter(|(name, _)| name.split(' ').next() == Some(script)).map(|(_, n)| n).sum();
         assert!(times >= FLOOR, "{script} ran only {times} times");
@@ -73,7 +73,9 @@ async fn scripts_match_the_machine() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_match_the_machine_over_many_pages() {
     let Some(seen) = run("pages", 1_400, 0..8, 100).await else { return };
-    for answer in ["claim OPEN", "claim NONE", "accept AS", "park 1", "release 0", "release 1", "acknowledge 1", "dirty 1"] {
+    for answer in
+        ["claim OPEN", "claim NONE", "accept AS", "park 1", "release 0", "release 1", "acknowledge 1", "dirty 1", "split SPLIT"]
+    {
         assert!(seen.contains_key(answer), "{answer} was never seen");
     }
 }

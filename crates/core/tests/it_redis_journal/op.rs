@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Cmd;
 use writeway_core::cache::{Bytes, Id};
-use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, Release, Version};
+use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, Reason, Version};
 
 use crate::place::{Place, SHAS};
 
@@ -22,12 +22,16 @@ pub(crate) enum Op {
     Install(Install),
     Claim { epoch: u64, from: u64, freeze: Freeze },
     Acknowledge { epoch: u64, batch: BatchId, acks: Vec<Ack> },
-    Park { epoch: u64, batch: BatchId, keys: Vec<Bytes>, cause: String },
+    Park { epoch: u64, batch: BatchId, keys: Vec<Bytes>, reason: Reason, cause: String },
     Dirty { epoch: u64, from: u64 },
     Supersede { epoch: u64, keys: Vec<Bytes>, cause: Option<String> },
-    Release { epoch: u64, batch: BatchId, how: Release },
+    Release { epoch: u64, batch: BatchId, drop: Option<Vec<Bytes>> },
     Resume { epoch: u64, batch: u64 },
-    DeadLetters { after: Option<Bytes> },
+    DeadLetters { after: Option<(Version, Bytes)> },
+    Split { epoch: u64, batch: BatchId, keep: u64 },
+    Delay { epoch: u64, batch: BatchId, pause: u64 },
+    Redrive { letters: Vec<(Bytes, Version)>, bounds: Bounds },
+    Discard { letters: Vec<(Bytes, Version)> },
 }
 
 /// The time limit of a change that is in time, and of one that is late.
@@ -54,6 +58,10 @@ impl Op {
             Op::Release { .. } => 13,
             Op::Resume { .. } => 14,
             Op::DeadLetters { .. } => 15,
+            Op::Split { .. } => 16,
+            Op::Delay { .. } => 17,
+            Op::Redrive { .. } => 18,
+            Op::Discard { .. } => 19,
         }
     }
 
@@ -62,17 +70,21 @@ impl Op {
         match self {
             Op::Lease { key, .. } | Op::Fill { key, .. } => (&[0], vec![key]),
             Op::Invalidate { key } => (&[], vec![key]),
-            Op::Status => (&[0, 1, 2, 4, 3], vec![]),
+            Op::Status => (&[0, 1, 2, 4, 3, 7], vec![]),
             Op::Accept { changes, .. } => (&[0, 1, 2, 3], changes.iter().map(|change| &change.key).collect()),
             Op::Settled { changes, .. } => (&[0, 1, 3, 5], changes.iter().map(|(key, _)| key).collect()),
             Op::Lead { .. } => (&[6], vec![]),
             Op::Install(_) | Op::Dirty { .. } => (&[0, 1], vec![]),
-            Op::Claim { .. } | Op::Release { .. } => (&[0, 1, 2, 3], vec![]),
-            Op::Acknowledge { acks, .. } => (&[0, 2, 3], acks.iter().map(|ack| &ack.key).collect()),
-            Op::Park { keys, .. } => (&[0, 2, 3, 4, 5], keys.iter().collect()),
-            Op::Supersede { keys, .. } => (&[0, 1, 4, 5, 2], keys.iter().collect()),
+            Op::Claim { .. } | Op::Delay { .. } => (&[0, 1, 2, 3, 7], vec![]),
+            Op::Split { .. } => (&[0, 1, 2, 3], vec![]),
+            Op::Release { drop, .. } => (&[0, 1, 2, 3, 7, 4, 5], drop.iter().flatten().collect()),
+            Op::Acknowledge { acks, .. } => (&[0, 2, 3, 7, 4, 5], acks.iter().map(|ack| &ack.key).collect()),
+            Op::Park { keys, .. } => (&[0, 2, 3, 4, 5, 7], keys.iter().collect()),
+            Op::Supersede { keys, .. } => (&[0, 1, 4, 5, 2, 7], keys.iter().collect()),
             Op::Resume { .. } => (&[0], vec![]),
             Op::DeadLetters { .. } => (&[4, 5], vec![]),
+            Op::Redrive { letters, .. } => (&[0, 1, 2, 3, 4, 5], letters.iter().map(|(key, _)| key).collect()),
+            Op::Discard { letters } => (&[0, 4, 5], letters.iter().map(|(key, _)| key).collect()),
         }
     }
 
@@ -102,14 +114,21 @@ impl Op {
                 cmd.arg(not_after(*in_time, start)).arg(bounds.keys).arg(bounds.bytes).arg(millis(bounds.age));
                 changes.iter().fold(cmd, |cmd, change| cmd.arg(&change.schema.to_be_bytes()[..]).arg(&change.value))
             }
-            Op::Settled { inc, changes } => changes.iter().fold(cmd.arg(inc), |cmd, (_, version)| {
-                cmd.arg([version.epoch.to_be_bytes(), version.seq.to_be_bytes()].concat())
-            }),
+            Op::Settled { inc, changes } => changes.iter().fold(cmd.arg(inc), |cmd, (_, version)| cmd.arg(in_bytes(*version))),
+            Op::Redrive { letters, bounds } => {
+                cmd.arg(bounds.keys).arg(bounds.bytes).arg(millis(bounds.age));
+                letters.iter().fold(cmd, |cmd, (_, version)| cmd.arg(in_bytes(*version)))
+            }
+            Op::Discard { letters } => letters.iter().fold(cmd, |cmd, (_, version)| cmd.arg(in_bytes(*version))),
+            Op::Split { epoch, batch, keep } => cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(keep),
+            Op::Delay { epoch, batch, pause } => cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(pause),
             Op::Lead { holder, hold } => cmd.arg(&holder.0[..]).arg(hold),
-            Op::Install(Install { identity, epoch, batch }) => cmd.arg(&identity.0).arg(epoch).arg(batch),
+            Op::Install(Install { identity, epoch, batch, diverged }) => {
+                cmd.arg(&identity.0).arg(epoch).arg(batch).arg(u8::from(*diverged))
+            }
             Op::Claim { epoch, from, freeze } => {
                 cmd.arg(epoch).arg(from).arg(&freeze.schema.to_be_bytes()[..]).arg(millis(freeze.waited));
-                cmd.arg(freeze.max_keys).arg(freeze.max_bytes)
+                cmd.arg(freeze.max_keys).arg(freeze.max_bytes).arg(u8::from(freeze.suspects_first))
             }
             Op::Acknowledge { epoch, batch, acks } => {
                 cmd.arg(epoch).arg(batch.epoch).arg(batch.batch);
@@ -118,18 +137,32 @@ impl Op {
                     None => cmd.arg("").arg(0),
                 })
             }
-            Op::Park { epoch, batch, cause, .. } => cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(cause),
+            Op::Park { epoch, batch, reason, cause, .. } => {
+                cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(&[letter(*reason)][..]).arg(cause)
+            }
             Op::Dirty { epoch, from } => cmd.arg(epoch).arg(from),
             Op::Supersede { epoch, cause, .. } => cmd.arg(epoch).arg(cause),
-            Op::Release { epoch, batch, how } => {
-                cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(if *how == Release::Drop { "DROP" } else { "DISSOLVE" })
+            Op::Release { epoch, batch, drop } => {
+                cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(if drop.is_some() { "DROP" } else { "DISSOLVE" })
             }
             Op::Resume { epoch, batch } => cmd.arg(epoch).arg(batch),
             Op::DeadLetters { after } => match after {
                 None => cmd.arg("-"),
-                Some(key) => cmd.arg([b"(", &key[place.stem.len()..]].concat()),
+                Some((version, key)) => cmd.arg([b"(", &in_bytes(*version)[..], &key[place.stem.len()..]].concat()),
             },
         };
+    }
+}
+
+fn in_bytes(version: Version) -> Vec<u8> {
+    [version.epoch.to_be_bytes(), version.seq.to_be_bytes()].concat()
+}
+
+pub(crate) fn letter(reason: Reason) -> u8 {
+    match reason {
+        Reason::Refused => b'R',
+        Reason::Damaged => b'D',
+        Reason::Ambiguous => b'A',
     }
 }
 

@@ -28,7 +28,11 @@ scripts!(
     "supersede",
     "release",
     "resume",
-    "dead_letters"
+    "dead_letters",
+    "split",
+    "delay",
+    "redrive",
+    "discard"
 );
 
 /// As the server knows them.
@@ -43,8 +47,8 @@ pub(crate) struct Place {
     /// `{namespace:0}:e:`
     pub(crate) stem: Bytes,
     prefix: Bytes,
-    /// meta, dirty, frozen, open, dead, letters, lease
-    pub(crate) parts: [Bytes; 7],
+    /// meta, dirty, frozen, open, dead, letters, lease, strikes
+    pub(crate) parts: [Bytes; 8],
 }
 
 impl Place {
@@ -54,7 +58,7 @@ impl Place {
         let keys: Vec<Bytes> = (0..keys).map(|n| [stem.as_slice(), n.to_string().as_bytes()].concat()).collect();
         let prefix = format!("{prefix}:").into_bytes();
         let full = |key: &[u8]| [prefix.as_slice(), key].concat();
-        let parts = ["meta", "dirty", "frozen", "open", "dead", "letters", "lease"];
+        let parts = ["meta", "dirty", "frozen", "open", "dead", "letters", "lease", "strikes"];
         let parts = parts.map(|part| full(&[shard.stem().as_slice(), part.as_bytes()].concat()));
         Place { full: keys.iter().map(|key| full(key)).collect(), keys, stem, prefix, parts }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use writeway_core::cache::{Bytes, Entries, Lookup};
 use writeway_core::error::{Kind, Outcome, Result};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, Bounds, Claimed, Found, Freeze, Install, Installed, Journal, Settled, Shard, Version,
+    Accept, Accepted, Ack, At, Bounds, Claimed, Found, Freeze, Install, Installed, Journal, Park, Reason, Settled, Shard, Version,
 };
 use writeway_core::redis::{Redis, RedisJournal};
 use writeway_core::runtime::{Runtime, Tokio};
@@ -13,7 +13,8 @@ use writeway_core::runtime::{Runtime, Tokio};
 use crate::redis_support::*;
 
 /// All that is dirty.
-pub(crate) const ALL: Freeze = Freeze { schema: 0, waited: Duration::ZERO, max_keys: 1_000, max_bytes: 1 << 20 };
+pub(crate) const ALL: Freeze =
+    Freeze { schema: 0, waited: Duration::ZERO, max_keys: 1_000, max_bytes: 1 << 20, suspects_first: false };
 pub(crate) const ROOM: Bounds = Bounds { keys: 1 << 20, bytes: 1 << 30, age: Duration::from_secs(3_600) };
 
 pub(crate) fn shard() -> Shard {
@@ -53,7 +54,7 @@ pub(crate) async fn fresh(test: &str) -> Option<(RedisJournal, redis::aio::Multi
 pub(crate) async fn open(journal: &RedisJournal, epoch: u64) -> (At, Option<Found>) {
     let at = At { shard: shard(), epoch };
     let identity = journal.status(&at.shard).await.expect("a status").identity;
-    let install = Install { identity, epoch, batch: 0 };
+    let install = Install { identity, epoch, batch: 0, diverged: false };
     match journal.install(&at.shard, &install).await.expect("an answer") {
         Installed::Ready => (at, None),
         Installed::Recover(found) => {
@@ -109,11 +110,13 @@ pub(crate) async fn all_fenced(journal: &RedisJournal, at: &At) {
     fenced(journal.fill(&[Fill { key: k.clone(), lease: id(1), entry: value("x"), ttl: TTL }]).await);
     fenced(accept(journal, &[put("1", "x")]).await);
     fenced(journal.settled(&at.shard, at.epoch, &[(k.clone(), Version::default())]).await);
+    fenced(journal.redrive(&at.shard, &[(k.clone(), Version::default())], ROOM).await);
+    fenced(journal.discard(&at.shard, &[(k.clone(), Version::default())]).await);
     flusher_fenced(journal, at).await;
     fenced(journal.dirty(at, 0).await);
     fenced(journal.supersede(at, &[k], None).await);
-    fenced(journal.release(at, none, writeway_core::journal::Release::Drop).await);
-    let install = Install { identity: Default::default(), epoch: at.epoch, batch: 0 };
+    fenced(journal.release(at, none, writeway_core::journal::Release::Drop(&[])).await);
+    let install = Install { identity: Default::default(), epoch: at.epoch, batch: 0, diverged: false };
     fenced(journal.resume(at, &install).await);
 }
 
@@ -122,5 +125,8 @@ pub(crate) async fn flusher_fenced(journal: &RedisJournal, at: &At) {
     let none = writeway_core::journal::BatchId::default();
     fenced(journal.claim(at, 0, ALL).await);
     fenced(journal.acknowledge(at, none, &[ack("1", "x")]).await);
-    fenced(journal.park(at, none, &[post("1")], "a cause").await);
+    let park = Park { keys: &[post("1")], reason: Reason::Damaged, cause: "a cause" };
+    fenced(journal.park(at, none, park).await);
+    fenced(journal.split(at, none, 1).await);
+    fenced(journal.delay(at, none, TTL).await);
 }

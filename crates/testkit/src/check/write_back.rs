@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use writeway_core::cache::Bytes;
 use writeway_core::entry::VALUE_HEADER;
+use writeway_core::journal::Reason;
 
 use crate::explorer::{Verdict, Violation, World};
 use crate::sim::{Answer, Cell, Commit, Database, Journal, Landed, Read, Store};
@@ -136,8 +137,11 @@ fn reached<'c>(versions: &[(u64, Option<u64>)], commits: impl Iterator<Item = &'
 /// without something, that holds of the keys that were changed since; of the others, SQL ends with nothing older than what the
 /// server still held.
 fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
-    let dead = journal.left().dead;
-    Violation::unless(dead == 0, "nothing accepted is lost", || format!("{dead} changes were set aside"))?;
+    let letter = |(key, entry, reason): &(Bytes, Bytes, Reason)| {
+        let (key, value) = value_of(key, entry)?;
+        Some((key, (value, *reason)))
+    };
+    let dead: BTreeMap<u32, (Option<u64>, Reason)> = journal.dead().iter().filter_map(letter).collect();
     let (rows, loss) = (database.rows(), journal.loss());
     let mut held = BTreeMap::<u32, Vec<Option<u64>>>::new();
     for (key, value) in loss.iter().flat_map(|loss| &loss.kept).filter_map(|(key, entry)| value_of(key, entry)) {
@@ -146,6 +150,27 @@ fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
     for (key, versions) in all_versions(journal, database) {
         let Some((since, last)) = versions.last().copied() else { continue };
         let committed = rows.get(&(0, key)).copied();
+        if let Some((letter, reason)) = dead.get(&key) {
+            if *reason == Reason::Ambiguous {
+                let detail = || format!("{letter:?} of key {key} is called ambiguous");
+                Violation::unless(loss.is_some(), "nothing accepted is lost", detail)?;
+                continue;
+            }
+            Violation::unless(database.is_poison(*letter), "only what sql refuses is set aside", || {
+                format!("{letter:?} of key {key}")
+            })?;
+            let newest = versions.iter().rposition(|(_, value)| value == letter);
+            let outdated = place(&versions, committed) > newest;
+            Violation::unless(!outdated, "a newer change in sql clears a dead letter", || {
+                format!("{letter:?} of key {key}, {committed:?}")
+            })?;
+            if loss.is_none() {
+                let detail =
+                    || format!("key {key} was accepted as {versions:?}; {letter:?} was set aside, SQL has {committed:?}");
+                Violation::unless(*letter == last, "nothing accepted is lost", detail)?;
+            }
+            continue;
+        }
         let kept = loss.as_ref().filter(|loss| since < loss.at).map(|_| {
             let kept = held.get(&key).into_iter().flatten();
             kept.filter_map(|value| versions.iter().position(|(_, other)| other == value)).max().unwrap_or(0)

@@ -60,6 +60,11 @@ pub struct Counts {
     pub batches: u64,
     pub repeated_batches: u64,
     pub fenced_batches: u64,
+    pub refusals: u64,
+    pub probes: u64,
+    pub splits: u64,
+    pub delays: u64,
+    pub parks: u64,
     pub late_accepts: u64,
     pub lapses: u64,
     pub slow_replies: u64,
@@ -79,12 +84,12 @@ impl Counts {
         }
     }
 
-    fn fields(&self) -> [(&'static str, u64); 22] {
+    fn fields(&self) -> [(&'static str, u64); 27] {
         let mut copy = *self;
         copy.fields_mut().map(|(name, n)| (name, *n))
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 22] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 27] {
         [
             ("steps", &mut self.steps),
             ("preemptions", &mut self.preemptions),
@@ -98,6 +103,11 @@ impl Counts {
             ("batches", &mut self.batches),
             ("repeated batches", &mut self.repeated_batches),
             ("fenced batches", &mut self.fenced_batches),
+            ("refusals", &mut self.refusals),
+            ("probes", &mut self.probes),
+            ("splits", &mut self.splits),
+            ("delays", &mut self.delays),
+            ("parks", &mut self.parks),
             ("late accepts", &mut self.late_accepts),
             ("lapses", &mut self.lapses),
             ("slow replies", &mut self.slow_replies),

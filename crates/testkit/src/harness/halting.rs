@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use writeway_core::cache::BoxFuture;
 use writeway_core::change::{Change, Stored};
-use writeway_core::error::Result;
-use writeway_core::journal::Shard;
-use writeway_core::store::{FencedStore, Flush, Flushed, Opened, Store};
+use writeway_core::error::{Error, Result};
+use writeway_core::journal::{At, BatchId, Shard};
+use writeway_core::store::{Blame, FencedStore, Flush, Flushed, Opened, Store};
 
 /// A moment of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +73,11 @@ impl<S: Store> Store for Halting<S> {
 }
 
 impl<S: FencedStore> FencedStore for Halting<S> {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<Vec<u64>> {
         self.table.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         self.table.open(shard, log).await
     }
 
@@ -95,6 +95,14 @@ impl<S: FencedStore> FencedStore for Halting<S> {
         };
         (self.halt)(moment).await;
         Ok(flushed)
+    }
+
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        self.table.probe(at, within).await
+    }
+
+    fn blame(&self, error: &Error) -> Blame {
+        self.table.blame(error)
     }
 }
 

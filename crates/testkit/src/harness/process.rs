@@ -60,8 +60,18 @@ impl Worker {
     /// The most memory that it ever had, in bytes; `None` where the operating system does not say.
     #[must_use]
     pub fn peak_memory(&self) -> Option<u64> {
+        self.says_of_memory("VmHWM:")
+    }
+
+    /// The memory that it has now, in bytes; `None` where the operating system does not say.
+    #[must_use]
+    pub fn memory(&self) -> Option<u64> {
+        self.says_of_memory("VmRSS:")
+    }
+
+    fn says_of_memory(&self, what: &str) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(what))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
     }
 

@@ -120,6 +120,34 @@ impl Given {
         Given { redis: url, ..self.clone() }
     }
 
+    /// The same with a PostgreSQL of the test's own.
+    #[must_use]
+    pub fn with_database(&self, url: String) -> Given {
+        Given { database: url, ..self.clone() }
+    }
+
+    /// The same over a proxy on the way to the database.
+    ///
+    /// # Panics
+    /// If the URL names no host and port.
+    #[must_use]
+    pub fn with_database_at(&self, port: u16) -> Given {
+        let (user, rest) = self.database.split_once('@').expect("a user in DATABASE_URL");
+        let (_, database) = rest.split_once('/').expect("a database in DATABASE_URL");
+        Given { database: format!("{user}@127.0.0.1:{port}/{database}"), ..self.clone() }
+    }
+
+    /// Where the database listens.
+    ///
+    /// # Panics
+    /// If the URL names no host and port.
+    #[must_use]
+    pub fn database_address(&self) -> String {
+        let rest = self.database.split_once('@').map_or(self.database.as_str(), |(_, rest)| rest);
+        let address = rest.split(['/', '?']).next().expect("an address in DATABASE_URL");
+        if address.contains(':') { address.to_owned() } else { format!("{address}:5432") }
+    }
+
     /// As the environment of a worker process, in which [`from_env`](Self::from_env) is to find it.
     #[must_use]
     pub fn env(&self) -> [(&'static str, String); 3] {
@@ -181,7 +209,13 @@ impl Schema {
     /// The same without a wait for the disk at a commit: how long a busy disk takes is not what is watched.
     #[must_use]
     pub fn without_fsync(&self) -> Schema {
-        Schema { url: format!("{}%20-csynchronous_commit%3Doff", self.url), name: self.name.clone() }
+        self.with("synchronous_commit", "off")
+    }
+
+    /// The same with a setting of the server's for all its sessions.
+    #[must_use]
+    pub fn with(&self, setting: &str, value: &str) -> Schema {
+        Schema { url: format!("{}%20-c{setting}%3D{value}", self.url), name: self.name.clone() }
     }
 
     /// Its name, which is also the `application_name` of its sessions.
@@ -228,7 +262,8 @@ impl Schema {
         config.recycling_method = RecyclingMethod::Fast;
         let manager = AsyncDieselConnectionManager::new_with_config(&self.url, config);
         let builder = bb8::Pool::builder().max_size(size).connection_customizer(Box::new(timeouts));
-        builder.build(manager).await.expect("the database lets us in")
+        // Also the bound of the pool's own pauses: with its 30 s it looks for a server that is back every 15 s.
+        builder.connection_timeout(Duration::from_secs(2)).build(manager).await.expect("the database lets us in")
     }
 
     /// The table over a pool with the default time-outs.

@@ -14,8 +14,8 @@ mod pump;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +43,8 @@ pub enum Rule {
     /// The request that contains these bytes reaches the server; the connection is cut as soon as the server replies, before the
     /// client sees any of it.
     CutAfter(Arc<[u8]>),
+    /// The next reply reaches the client up to so many bytes; then the connection is cut.
+    CutReply(usize),
 }
 
 impl Rule {
@@ -74,6 +76,10 @@ struct Shared {
     rule: watch::Sender<Active>,
     /// Counts up with every `kill_all`.
     killed: watch::Sender<u64>,
+    /// Counts up with every `silence_all`.
+    silenced: watch::Sender<u64>,
+    /// Where new connections lead.
+    server: Mutex<String>,
     connections: AtomicU64,
     cuts: AtomicU64,
 }
@@ -91,17 +97,18 @@ impl Proxy {
     /// # Errors
     /// If it cannot listen. A server that is not there shows when a client connects: its connection is closed.
     pub async fn start(server: impl ToString) -> io::Result<Proxy> {
-        let server = server.to_string();
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             rule: watch::Sender::default(),
             killed: watch::Sender::default(),
+            silenced: watch::Sender::default(),
+            server: Mutex::new(server.to_string()),
             connections: AtomicU64::default(),
             cuts: AtomicU64::default(),
         });
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, server, shared.clone()));
+        accepting.spawn(accept(listener, shared.clone()));
         Ok(Proxy { port, shared, _accepting: accepting })
     }
 
@@ -121,9 +128,20 @@ impl Proxy {
         self.shared.rule.send_replace(Active { rule, once: true });
     }
 
+    /// From now on new connections lead to this server, as after a failover; those there are go on with the other.
+    pub fn lead_to(&self, server: impl ToString) {
+        *self.shared.server.lock().unwrap_or_else(PoisonError::into_inner) = server.to_string();
+    }
+
     /// Cuts all connections there are.
     pub fn kill_all(&self) {
         self.shared.killed.send_modify(|times| *times += 1);
+    }
+
+    /// All connections there are stay open, and nothing passes through them any more, as when somebody on the way has forgotten
+    /// them. New ones work.
+    pub fn silence_all(&self) {
+        self.shared.silenced.send_modify(|times| *times += 1);
     }
 
     /// How many connections were accepted so far.
@@ -139,7 +157,7 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, server: String, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     // An accept that fails (too many files) is tried again; the test sees its connection fail.
     loop {
@@ -152,18 +170,24 @@ async fn accept(listener: TcpListener, server: String, shared: Arc<Shared>) {
             continue;
         }
         shared.connections.fetch_add(1, Ordering::Relaxed);
-        let (server, shared) = (server.clone(), shared.clone());
+        let server = shared.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shared = shared.clone();
         connections.spawn(async move {
-            let mut killed = shared.killed.subscribe();
+            let (mut killed, mut silenced) = (shared.killed.subscribe(), shared.silenced.subscribe());
             let work = async {
                 let server = TcpStream::connect(server).await?;
                 pump::run(client, server, &shared).await
             };
+            let mut work = std::pin::pin!(work);
             // Either side is gone, or cut: both ends are closed here, whatever the reason was.
             tokio::select! {
                 biased;
                 _ = killed.changed() => {}
-                _ = work => {}
+                _ = silenced.changed() => {
+                    // Held open, and never looked at again.
+                    let _killed = killed.changed().await;
+                }
+                _ = &mut work => {}
             }
         });
     }

@@ -55,7 +55,7 @@ impl Up<'_> {
             match &active.rule {
                 Rule::Delay(pause) => Tokio.sleep(*pause).await,
                 Rule::CutBefore(what) if tail.completes(what, bytes) => {
-                    self.count_cut(&active);
+                    count_cut(self.shared, &active);
                     return Ok(());
                 }
                 Rule::CutAfter(what) if tail.completes(what, bytes) => {
@@ -64,7 +64,7 @@ impl Up<'_> {
                     let answered = async { self.replied.wait_for(|replied| *replied).await.is_ok() };
                     let deadline = Tokio.now() + REPLY_WITHIN;
                     writeway_core::tasks::until(&Tokio, deadline, answered).await;
-                    self.count_cut(&active);
+                    count_cut(self.shared, &active);
                     return Ok(());
                 }
                 _ => {}
@@ -73,17 +73,17 @@ impl Up<'_> {
             self.to.write_all(bytes).await?;
         }
     }
+}
 
-    fn count_cut(&self, active: &Active) {
-        self.shared.cuts.fetch_add(1, Ordering::Relaxed);
-        self.shared.rule.send_if_modified(|now| {
-            let ends = active.once && now.rule == active.rule;
-            if ends {
-                *now = Active::default();
-            }
-            ends
-        });
-    }
+fn count_cut(shared: &Shared, active: &Active) {
+    shared.cuts.fetch_add(1, Ordering::Relaxed);
+    shared.rule.send_if_modified(|now| {
+        let ends = active.once && now.rule == active.rule;
+        if ends {
+            *now = Active::default();
+        }
+        ends
+    });
 }
 
 async fn replies(
@@ -116,6 +116,11 @@ async fn replies(
                     Tokio.sleep(pause).await;
                 }
                 continue;
+            }
+            Rule::CutReply(most) => {
+                to.write_all(&bytes[..bytes.len().min(most)]).await?;
+                count_cut(shared, &active);
+                return Ok(());
             }
             _ => {}
         }

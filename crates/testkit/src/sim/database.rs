@@ -43,6 +43,8 @@ pub(super) struct Tables {
     pub(super) batches: Vec<(Shard, BatchId)>,
     /// The rows at the beginning.
     pub(super) initial: BTreeMap<Place, u64>,
+    /// Values that are refused, and how often yet.
+    pub(super) poison: BTreeMap<u64, usize>,
     next_tx: u64,
 }
 
@@ -106,6 +108,12 @@ impl Database {
     #[must_use]
     pub fn rows(&self) -> BTreeMap<Place, u64> {
         locked(&self.state).rows.clone()
+    }
+
+    /// Whether rows of this value are, or were, refused.
+    #[must_use]
+    pub fn is_poison(&self, value: Option<u64>) -> bool {
+        value.is_some_and(|value| locked(&self.state).poison.contains_key(&value))
     }
 
     /// The rows at the beginning.

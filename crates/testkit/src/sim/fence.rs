@@ -7,13 +7,13 @@ use std::time::Duration;
 use writeway_core::cache::Bytes;
 use writeway_core::change::Change;
 use writeway_core::error::{Error, Result};
-use writeway_core::journal::{BatchId, Shard};
+use writeway_core::journal::{At, BatchId, Shard};
 use writeway_core::store::{FencedStore, Flush, Flushed, Logged, Opened, Transaction as _};
 
 use super::history::Place;
 use super::locked;
 use super::store::{Cell, Store, Tx, failed};
-use crate::explorer::{End, Failed, Side, millis};
+use crate::explorer::{End, Failed, READS, Side, millis};
 
 /// How an open may fail.
 const OPENS: &[End] = &[End::Refused, End::Lost];
@@ -65,11 +65,12 @@ impl Store {
 }
 
 impl FencedStore for Store {
-    async fn prepare(&self, _: &str, shards: u16, _: bool) -> Result<u16> {
-        Ok(shards)
+    async fn prepare(&self, namespace: &str, shards: u16, _: bool) -> Result<Vec<u64>> {
+        let epoch = |number| self.fence(&Shard { namespace: namespace.into(), number }).epoch;
+        Ok((0..shards).map(epoch).collect())
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         let tx = Tx::begin(self.database(), None);
         self.world().point("sql open").await;
         self.lock_fence(tx.id(), shard).await;
@@ -82,7 +83,8 @@ impl FencedStore for Store {
             let fence = state.fences.entry(shard.clone()).or_default();
             fence.epoch += 1;
             let log = log.map_or_else(Vec::new, |over| {
-                let start = fence.log.iter().rposition(|logged| logged.id.batch <= over).unwrap_or(0);
+                let known = |logged: &Logged| logged.id.batch <= over.batch && logged.id.epoch <= over.epoch;
+                let start = fence.log.iter().rposition(known).unwrap_or(0);
                 fence.log[start..].to_vec()
             });
             Opened { epoch: fence.epoch, batch: fence.batch, log }
@@ -119,5 +121,19 @@ impl FencedStore for Store {
         tx.passes(Passing { shard: shard.clone(), id: flush.batch, keys: flush.keys.to_vec() });
         let stored = self.statements(&mut tx, changes).await?;
         tx.commit().await.map(|()| Flushed::Applied(stored))
+    }
+
+    /// One step of the schedule.
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        let tx = Tx::begin(self.database(), within.map(millis));
+        self.world().point("sql probe").await;
+        self.lock_fence(tx.id(), &at.shard).await;
+        if self.world().ending(Side::Store, READS).is_some() {
+            return Err(failed(Failed::Refused));
+        }
+        let ours = self.fence(&at.shard).epoch == at.epoch;
+        self.world().count_explored(|counts| counts.probes += 1);
+        self.world().note(|| format!("  → the fence answers: {ours}"));
+        Ok(ours)
     }
 }

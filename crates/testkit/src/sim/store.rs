@@ -53,6 +53,13 @@ impl Store {
         self
     }
 
+    /// The table refuses rows of these values, each so often as it says: a batch with one of them fails.
+    #[must_use]
+    pub fn refusing(self, poison: &[(u64, usize)]) -> Self {
+        locked(&self.database.state).poison.extend(poison.iter().copied());
+        self
+    }
+
     /// The database it is in.
     #[must_use]
     pub fn database(&self) -> &Database {
@@ -192,6 +199,11 @@ impl Store {
             tx.fail();
             return Err(failed(Failed::Refused));
         }
+        if self.refuses(changes) {
+            tx.fail();
+            self.world().note(|| "  ✗ a row is refused".to_owned());
+            return Err(Error::rejected("the simulated table refuses a row"));
+        }
         let mut stored = Vec::with_capacity(changes.len());
         for upto in 1..=changes.len() {
             if upto > 1 {
@@ -202,6 +214,20 @@ impl Store {
         }
         self.world().reply(Side::Store).await;
         Ok(stored)
+    }
+
+    fn refuses(&self, changes: &[Change<u32, Cell>]) -> bool {
+        let mut state = locked(&self.database.state);
+        let value = |change: &Change<u32, Cell>| if let Change::Put(row) = change { Some(row.value) } else { None };
+        let bad = changes.iter().filter_map(value).find(|value| state.poison.get(value).is_some_and(|times| *times > 0));
+        let refused = bad.and_then(|bad| state.poison.get_mut(&bad)).map(|times| {
+            *times -= 1;
+            *times
+        });
+        if refused.is_some() {
+            self.world().count_explored(|counts| counts.refusals += 1);
+        }
+        refused.is_some()
     }
 
     fn call(&self, what: std::borrow::Cow<'static, str>, ends: &'static [End]) -> Call {

@@ -8,18 +8,21 @@
 //! 3. *acknowledge*, by the batch's name: each entry that is still of the frozen version becomes the row that SQL returned.
 //!
 //! Failed or unanswered in 2 → the same batch with the same number again, never another: whether the first try landed is
-//! answered by the fence. A crash after 1 leaves an open batch that the next flusher finds; after 2, one that the fence knows.
+//! answered by the fence. A crash after 1 leaves an open batch that the next flusher finds; after 2, one that the fence knows. What
+//! fails time and again is dealt with in [`trouble`](super::trouble).
 
 use writeway_core::cache::Bytes;
 use writeway_core::change::Stored;
 use writeway_core::error::{Error, Result};
-use writeway_core::journal::{Ack, At, BatchId, Freeze, Item, PAGE};
+use writeway_core::journal::{Ack, At, BatchId, Claimed, Freeze, Item, PAGE, Park, Reason};
 use writeway_core::store::{FencedStore, Flush, Flushed};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::judge::Next;
 use super::plan;
+use super::turn::Desk;
 use crate::engine::Engine;
 use crate::pages::pages;
 use crate::stats::Counters;
@@ -27,56 +30,87 @@ use crate::stats::Counters;
 /// Why a change was set aside.
 const DAMAGED: &str = "the accepted change cannot be read";
 
+/// What became of a batch.
+pub(super) enum Done {
+    /// It is in SQL.
+    Flushed,
+    /// There is none that this process can read.
+    Nothing,
+    /// It failed before, and is another one now.
+    Resolved,
+}
+
 impl<S: FencedStore> Engine<S>
 where
     S::Key: Serialize + DeserializeOwned,
 {
-    /// Flushes one batch. False if there is none that this process can read.
-    pub(super) async fn batch(&self, at: &At, freeze: Freeze) -> Result<bool> {
-        let Some((id, items)) = self.claim(at, freeze).await? else { return Ok(false) };
-        let (values, store) = (&self.reads.values, &self.reads.store);
-        let batch = plan::batch(items, store.schema(), |item| values.read_change(&item.key, &item.value), |row| store.key(row));
-        if batch.foreign {
-            return Ok(false);
+    /// Flushes one batch of a shard that has so many dead letters.
+    pub(super) async fn batch(&self, shard: usize, desk: &mut Desk, at: &At, freeze: Freeze, dead: u64) -> Result<Done> {
+        let Some(mut claimed) = self.claim(at, freeze).await? else { return Ok(Done::Nothing) };
+        if claimed.items.iter().any(|item| item.schema != self.reads.store.schema()) {
+            return Ok(Done::Nothing);
         }
+        let next = self.judge(&claimed, claimed.items.len(), dead, &desk.trouble);
+        if next != Next::Flush {
+            let count = claimed.items.len();
+            self.resolve(shard, desk, &claimed, count, next).await?;
+            return Ok(Done::Resolved);
+        }
+        desk.trouble.begin(claimed.id);
+        let flushed = self.flush(at, claimed.id, std::mem::take(&mut claimed.items), dead).await;
+        match &flushed {
+            Ok(_) => desk.trouble.end(),
+            Err(e) => self.tried_in_vain(&mut desk.trouble, e),
+        }
+        flushed
+    }
+
+    async fn flush(&self, at: &At, id: BatchId, items: Vec<Item>, dead: u64) -> Result<Done> {
+        let (values, store) = (&self.reads.values, &self.reads.store);
+        let batch = plan::batch(items, |item| values.read_change(&item.key, &item.value), |row| store.key(row));
         for page in batch.damaged.chunks(PAGE) {
+            if dead + batch.damaged.len() as u64 > self.max_dead {
+                return Err(Error::rejected("an accepted change cannot be read, and there is no room for another dead letter"));
+            }
             tracing::error!(name: "change.damaged", shard = ?at.shard, count = page.len(), "accepted changes cannot be read; they are set aside");
-            self.ask(self.journal.park(at, id, page, DAMAGED)).await?;
+            let park = Park { keys: page, reason: Reason::Damaged, cause: DAMAGED };
+            self.ask(self.journal.park(at, id, park)).await?;
+            Counters::add(&self.counters.damaged, page.len());
         }
         if batch.changes.is_empty() {
-            return Ok(true);
+            return Ok(Done::Flushed);
         }
         let (within, keep_log) = (self.settings.within(), self.settings.batch_log);
         let flush = Flush { at, batch: id, keys: &batch.keys, within, keep_log };
         let unanswered = || Err(Error::unknown("sql did not finish the flush in time"));
         self.confirm_claim(at).await?;
-        let stored = match self
-            .in_sql(self.settings.flush_timeout, store.flush(&flush, &batch.changes))
-            .await
-            .unwrap_or_else(unanswered)?
-        {
+        let work = async {
+            let _timed = self.counters.in_sql(self.runtime());
+            store.flush(&flush, &batch.changes).await
+        };
+        let stored = match self.in_sql(self.settings.flush_timeout, work).await.unwrap_or_else(unanswered)? {
             Flushed::Applied(stored) => stored,
             Flushed::Already => Vec::new(),
             Flushed::Superseded => return Err(Error::fenced()),
         };
         let rows = batch.keys.len();
         self.acknowledge(at, id, batch.keys, stored).await?;
-        Counters::add(&self.counters.flushed, rows);
-        Counters::add(&self.counters.batches, 1);
+        self.counters.flushed(rows);
         self.flushed.send_replace(());
         tracing::debug!(name: "flush.done", shard = ?at.shard, rows, "a batch is in sql");
-        Ok(true)
+        Ok(Done::Flushed)
     }
 
-    async fn claim(&self, at: &At, freeze: Freeze) -> Result<Option<(BatchId, Vec<Item>)>> {
-        let mut items: Vec<Item> = Vec::new();
-        loop {
-            let Some(page) = self.ask(self.journal.claim(at, items.len() as u64, freeze)).await? else { return Ok(None) };
-            items.extend(page.items);
-            if page.whole {
-                return Ok(Some((page.id, items)));
-            }
+    /// All pages of the open batch as one.
+    async fn claim(&self, at: &At, freeze: Freeze) -> Result<Option<Claimed>> {
+        let Some(mut batch) = self.ask(self.journal.claim(at, 0, freeze)).await? else { return Ok(None) };
+        while !batch.whole {
+            let from = batch.items.len() as u64;
+            let Some(page) = self.ask(self.journal.claim(at, from, freeze)).await? else { return Ok(None) };
+            batch.items.extend(page.items);
+            batch.whole = page.whole;
         }
+        Ok(Some(batch))
     }
 
     /// `stored` is empty where SQL did not return the rows.

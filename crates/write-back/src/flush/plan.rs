@@ -10,8 +10,9 @@ use crate::settings::Settings;
 
 /// Whether the shard has something to flush now, and for how long a change must have waited to take part.
 pub(super) fn due(status: &Status, settings: &Settings, urgent: bool) -> Option<Duration> {
-    let pressure = status.dirty >= settings.max_batch as u64 || status.dirty_bytes >= settings.max_batch_bytes as u64;
-    if status.dirty + status.open == 0 {
+    let ready = status.dirty.saturating_sub(status.delayed);
+    let pressure = ready >= settings.max_batch as u64 || status.dirty_bytes >= settings.max_batch_bytes as u64;
+    if ready + status.open == 0 {
         None
     } else if urgent || pressure {
         Some(Duration::ZERO)
@@ -35,18 +36,14 @@ pub(super) struct Batch<K, R> {
     pub(super) keys: Vec<Bytes>,
     /// Those that cannot be read.
     pub(super) damaged: Vec<Bytes>,
-    /// One is of another schema version: a process that knows it must flush the batch.
-    pub(super) foreign: bool,
 }
 
 /// Reads the items.
 pub(super) fn batch<K: Ord + Clone, R>(
     items: Vec<Item>,
-    schema: u32,
     read: impl Fn(&Item) -> Option<Change<K, R>>,
     key_of: impl Fn(&R) -> K,
 ) -> Batch<K, R> {
-    let foreign = items.iter().any(|item| item.schema != schema);
     let (mut found, mut damaged) = (Vec::with_capacity(items.len()), Vec::new());
     for item in items {
         match read(&item) {
@@ -62,7 +59,7 @@ pub(super) fn batch<K: Ord + Clone, R>(
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     let (keys, changes) = found.into_iter().map(|(_, at, change)| (at, change)).unzip();
-    Batch { changes, keys, damaged, foreign }
+    Batch { changes, keys, damaged }
 }
 
 #[cfg(test)]
@@ -86,6 +83,8 @@ mod tests {
         assert_eq!(due(status(1_000, 0, 0), false), Some(Duration::ZERO));
         assert_eq!(due(Status { dirty_bytes: 4 << 20, ..status(1, 0, 0) }, false), Some(Duration::ZERO));
         assert_eq!(due(status(0, 0, 1), false), Some(settings.max_delay), "an open batch is finished first");
+        let delayed = Status { delayed: 2, ..status(2, 900, 0) };
+        assert_eq!(due(delayed, true), None, "what is held back is not due");
     }
 
     #[test]
@@ -100,9 +99,8 @@ mod tests {
     fn items_are_read_in_key_order_and_damage_is_told_apart() {
         let item = |key: &str, schema| Item { key: key.into(), version: Version::default(), schema, value: key.into() };
         let read = |item: &Item| String::from_utf8_lossy(&item.value).parse().ok().map(Change::<u32, u32>::Put);
-        let read = batch(vec![item("10", 0), item("9", 0), item("x", 0)], 0, read, |row| *row);
+        let read = batch(vec![item("10", 0), item("9", 0), item("x", 0)], read, |row| *row);
         assert_eq!(read.changes, [Change::Put(9), Change::Put(10)]);
-        assert_eq!((read.keys, read.damaged, read.foreign), (vec![b"9".to_vec(), b"10".to_vec()], vec![b"x".to_vec()], false));
-        assert!(batch(vec![item("1", 1)], 0, |_| None::<Change<u32, u32>>, |row| *row).foreign);
+        assert_eq!((read.keys, read.damaged), (vec![b"9".to_vec(), b"10".to_vec()], vec![b"x".to_vec()]));
     }
 }

@@ -11,7 +11,9 @@ use writeway_core::journal::{At, Freeze};
 use writeway_core::retry::backoff;
 use writeway_core::store::FencedStore;
 
+use super::apply::Done;
 use super::plan;
+use super::trouble::Trouble;
 use crate::engine::Engine;
 use crate::members::{is_overdue, look};
 use crate::stats::Counters;
@@ -25,7 +27,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Default)]
 pub(super) struct Desk {
     /// Opened by this process, and not fenced since.
-    at: Option<At>,
+    pub(super) at: Option<At>,
+    /// What it knows of the batches that failed.
+    pub(super) trouble: Trouble,
+    /// What failed alone goes first in the next batch, or last: by turns.
+    suspects_first: bool,
+    /// The last epoch that it has seen, on whatever server.
+    seen: u64,
     /// The flush lease was its own at the last look.
     pub(super) leads: bool,
     /// When to look again.
@@ -38,6 +46,11 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    /// Of a shard that is known to have come to this epoch.
+    pub(super) fn new(seen: u64) -> Self {
+        Desk { seen, ..Desk::default() }
+    }
+
     /// Looks as soon as it may.
     pub(super) fn wake(&mut self) {
         self.look = self.earliest;
@@ -107,11 +120,13 @@ impl<S: FencedStore> Engine<S> {
                 desk.at = None;
             }
             Counters::add(&self.counters.retries, 1);
+            if !desk.trouble.is_of_rows() {
+                self.members.failed(self.counters.batches.get(), self.runtime().now());
+            }
             tracing::warn!(
                 name: "flush.failed", shard = ?self.shards[shard], error = %e, attempt = desk.failures,
                 "a flush failed; it will be tried again"
             );
-            self.members.failed(self.counters.read().batches, self.runtime().now());
         }
         let pause = backoff(desk.failures, PAUSE, self.runtime().random());
         desk.failures = desk.failures.saturating_add(1);
@@ -141,10 +156,13 @@ where
             }
             let status = self.status(shard).await?;
             let due = plan::due(&status, &self.settings, urgent);
-            if !mine && !urgent && status.installed && !is_overdue(&status, &self.settings) {
+            // A server that was left comes back as it was.
+            let installed = status.installed && status.epoch >= desk.seen;
+            desk.seen = desk.seen.max(status.epoch);
+            if !mine && !urgent && installed && !is_overdue(&status, &self.settings) {
                 return Ok(self.yield_to_its_owner(shard, desk).await);
             }
-            if status.installed && due.is_none() {
+            if installed && due.is_none() {
                 return Ok(plan::sleep(&status, &self.settings));
             }
             desk.leads = self.lead(shard).await?;
@@ -152,28 +170,26 @@ where
                 desk.at = None;
                 return Ok(self.settings.tick());
             }
-            let at = match desk.at.take().filter(|at| status.installed && at.epoch == status.epoch) {
+            let at = match desk.at.take().filter(|at| installed && at.epoch == status.epoch) {
                 Some(at) => at,
-                None => self.open(shard).await?,
+                None => self.open(shard).await?.at,
             };
             desk.at = Some(at.clone());
             let Some(waited) = due else { continue };
+            if status.open > 0 && status.tries > 0 {
+                self.probe(&at).await?;
+            }
             let schema = self.reads.store.schema();
             let (max_keys, max_bytes) = (self.settings.max_batch as u64, self.settings.max_batch_bytes as u64);
-            if !self.batch(&at, Freeze { schema, waited, max_keys, max_bytes }).await? {
-                if self.status(shard).await?.dirty < status.dirty {
-                    // Their entries were gone.
-                    continue;
-                }
-                // What is due is of another schema version: a process that knows it must have its turn.
-                tracing::warn!(
-                    name: "flush.left", shard = ?at.shard,
-                    "accepted changes of another schema version wait for a process that knows it"
-                );
-                self.resign(shard).await;
-                let hold = self.settings.hold();
-                *desk = Desk { earliest: self.runtime().now() + hold, ..Desk::default() };
-                return Ok(hold);
+            desk.suspects_first = !desk.suspects_first;
+            let freeze = Freeze { schema, waited, max_keys, max_bytes, suspects_first: desk.suspects_first };
+            match self.batch(shard, desk, &at, freeze, status.dead).await? {
+                Done::Flushed => {}
+                // What is there now has not failed yet.
+                Done::Resolved => desk.failures = 0,
+                // Their entries were gone.
+                Done::Nothing if self.status(shard).await?.dirty < status.dirty => continue,
+                Done::Nothing => return Ok(self.pass_on(shard, desk).await),
             }
             // An open batch from before does not count: a barrier is for what came after it, too.
             urgent &= status.open > 0;
@@ -183,5 +199,17 @@ where
             self.urge(shard);
         }
         Ok(Duration::ZERO)
+    }
+
+    /// What is due is of another schema version: a process that knows it must have its turn.
+    async fn pass_on(&self, shard: usize, desk: &mut Desk) -> Duration {
+        tracing::warn!(
+            name: "flush.left", shard = ?self.shards[shard],
+            "accepted changes of another schema version wait for a process that knows it"
+        );
+        self.resign(shard).await;
+        let hold = self.settings.hold();
+        *desk = Desk { earliest: self.runtime().now() + hold, seen: desk.seen, ..Desk::default() };
+        hold
     }
 }

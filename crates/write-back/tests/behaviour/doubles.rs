@@ -7,7 +7,7 @@ use std::time::Duration;
 use writeway_back::change::{Change, Stored};
 use writeway_back::error::{Error, Result};
 use writeway_back::store::{FencedStore, Flush, Flushed, Opened, Store};
-use writeway_core::journal::Shard;
+use writeway_core::journal::{At, BatchId, Shard};
 use writeway_core::memory::MemoryTx;
 
 use crate::{Row, Table, table};
@@ -57,11 +57,11 @@ impl Store for Troubled {
 }
 
 impl FencedStore for Troubled {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<Vec<u64>> {
         self.table.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         self.table.open(shard, log).await
     }
 
@@ -75,6 +75,10 @@ impl FencedStore for Troubled {
             return Err(Error::unknown("no answer to commit"));
         }
         Ok(flushed)
+    }
+
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        self.table.probe(at, within).await
     }
 }
 
@@ -109,16 +113,20 @@ impl Store for Newer {
 }
 
 impl FencedStore for Newer {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<Vec<u64>> {
         self.0.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         self.0.open(shard, log).await
     }
 
     async fn flush(&self, flush: &Flush<'_>, changes: &[Change<i64, Row>]) -> Result<Flushed<Row>> {
         self.0.flush(flush, changes).await
+    }
+
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        self.0.probe(at, within).await
     }
 }
 
@@ -152,15 +160,19 @@ impl Store for Watched {
 }
 
 impl FencedStore for Watched {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<Vec<u64>> {
         self.table.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         self.table.open(shard, log).await
     }
 
     async fn flush(&self, flush: &Flush<'_>, changes: &[Change<i64, Row>]) -> Result<Flushed<Row>> {
         self.table.flush(flush, changes).await
+    }
+
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        self.table.probe(at, within).await
     }
 }

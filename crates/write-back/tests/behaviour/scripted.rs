@@ -7,8 +7,8 @@ use writeway_back::MemoryJournal;
 use writeway_back::error::{Error, Result};
 use writeway_core::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Install, Installed, Journal, Level,
-    Release, Settled, Shard, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Install, Installed, Journal, Level, Park,
+    Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 use writeway_testkit::double::Script;
 
@@ -78,11 +78,15 @@ impl Journal for ScriptedJournal {
         fn install(shard: &'a Shard, install: &'a Install) -> Installed;
         fn claim(at: &'a At, from: u64, freeze: Freeze) -> Option<Claimed>;
         fn acknowledge(at: &'a At, batch: BatchId, acks: &'a [Ack]) -> u64;
-        fn park(at: &'a At, batch: BatchId, keys: &'a [Bytes], cause: &'a str) -> u64;
+        fn park(at: &'a At, batch: BatchId, park: Park<'a>) -> u64;
+        fn split(at: &'a At, batch: BatchId, keep: u64) -> Option<Split>;
+        fn delay(at: &'a At, batch: BatchId, pause: Duration) -> bool;
         fn dirty(at: &'a At, from: u64) -> Vec<Bytes>;
         fn supersede(at: &'a At, keys: &'a [Bytes], cause: Option<&'a str>) -> ();
-        fn release(at: &'a At, batch: BatchId, how: Release) -> u64;
+        fn release(at: &'a At, batch: BatchId, how: Release<'a>) -> u64;
         fn resume(at: &'a At, install: &'a Install) -> ();
-        fn dead_letters(shard: &'a Shard, after: Option<&'a Bytes>) -> Vec<DeadLetter>;
+        fn dead_letters(shard: &'a Shard, after: Option<&'a (Version, Bytes)>) -> Vec<DeadLetter>;
+        fn redrive(shard: &'a Shard, letters: &'a [(Bytes, Version)], bounds: Bounds) -> Vec<Redriven>;
+        fn discard(shard: &'a Shard, letters: &'a [(Bytes, Version)]) -> u64;
     }
 }

@@ -4,6 +4,7 @@ mod crashes;
 mod everything;
 mod faults;
 mod levels;
+mod poison;
 mod races;
 mod readers;
 mod restarts;

@@ -65,6 +65,11 @@ impl Site {
         Site { journal: journal(self.journal), ..self }
     }
 
+    /// SQL refuses rows of these values, each so often.
+    pub(crate) fn refusing(self, poison: &[(u64, usize)]) -> Self {
+        Site { store: self.store.refusing(poison), ..self }
+    }
+
     /// So many rows are a batch, and due at once.
     pub(crate) fn batches_of(self, max_batch: usize) -> Self {
         Site { max_batch, ..self }
@@ -152,6 +157,17 @@ impl App {
         })
     }
 
+    /// A task that writes one value to each of the two rows in one call, and stays.
+    pub(crate) fn puts_each(&self, values: [u64; 2]) -> &Self {
+        self.task("puts each", move |app| async move {
+            let rows = [Cell { key: KEY, value: values[0] }, Cell { key: OTHER, value: values[1] }];
+            let changes = rows.map(Change::Put);
+            let write = app.handle.write(changes.iter().cloned().collect());
+            drop(app.store.witness_write(&changes, write).await);
+            app.journal.drained().await;
+        })
+    }
+
     /// A task that writes a page of rows that come first in any order, then the other row twice, and stays.
     pub(crate) fn puts_two_pages(&self) -> &Self {
         self.task("puts two pages", |app| async move {
@@ -213,6 +229,19 @@ impl App {
             for _ in 0..times {
                 // An error is judged by no check: nothing was promised.
                 let _ = app.store.witness_read(KEY, app.handle.get(&KEY)).await;
+            }
+        })
+    }
+
+    /// A task that reads, so that something lies in the cache, and audits all of that: nobody writes the table by other means. Gives
+    /// the keys that it looked at to `seen`.
+    pub(crate) fn reads_and_audits(&self, seen: fn(u64)) -> &Self {
+        self.task("reads and audits", move |app| async move {
+            let _ = app.store.witness_read(KEY, app.handle.get(&KEY)).await;
+            // What it cannot ask is no finding.
+            if let Ok(audit) = app.handle.audit(10).await {
+                assert!(audit.is_clean(), "invariant violated: an audit raises no false alarm: {audit:?}");
+                seen(audit.looked_at);
             }
         })
     }

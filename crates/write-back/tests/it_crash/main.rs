@@ -5,9 +5,12 @@
 //! The same harness is run on two forms that are wrong, and must say so: one that acknowledges what only its own memory holds,
 //! and one that flushes past the fence.
 //!
-//! `WRITEWAY_LONG` asks for a thousand kills.
+//! `soak` is the same with all other faults at random.
+//!
+//! `WRITEWAY_LONG` asks for a thousand kills, `WRITEWAY_SOAK` for so many minutes of soak.
 
 mod parent;
+mod soak;
 mod worker;
 
 use parent::{Parent, Plan, Seen};

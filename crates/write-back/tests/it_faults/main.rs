@@ -4,10 +4,17 @@
 //! `WRITEWAY_LONG` asks for the longer forms.
 
 mod backlog;
+mod failover;
+mod half_open;
+mod histories;
+mod large;
 mod levels;
+mod load;
 mod lost_file;
 mod redis_away;
+mod refusals;
 mod rig;
+mod rivals;
 mod shutdown;
 mod spread;
 mod sql_away;

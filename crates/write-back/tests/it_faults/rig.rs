@@ -1,7 +1,6 @@
 //! What the scenarios share: a Redis of their own, a schema with a ledger, handles, and waiting that is bounded.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,8 @@ use writeway_back::store::FencedStore;
 use writeway_back::{Change, Redis, Sql, Ticket, WriteBack, WriteBackBuilder};
 use writeway_core::journal::{Journal, Shard, Status};
 use writeway_testkit::harness::{Given, Ledger, Schema, Scores, score};
-use writeway_testkit::servers;
+use writeway_testkit::proxy::Proxy;
+use writeway_testkit::servers::{self, Resp};
 
 pub(crate) type Handle = WriteBack<Sql<Scores>>;
 
@@ -58,6 +58,46 @@ impl Rig {
         Some(Rig { given, redis, schema, ledger })
     }
 
+    /// From here on what Redis acknowledges is on the disk: else one that is killed loses what it acknowledged while it waited.
+    pub(crate) fn fsync_always(&mut self) {
+        self.redis.fsync_always();
+        tokio::task::block_in_place(|| self.redis.restart()).expect("restarted");
+    }
+
+    /// The same on a PostgreSQL of the test's own; `None`, and says so, where there is none.
+    pub(crate) async fn with_postgres(self, postgres: Option<&servers::Postgres>) -> Option<Rig> {
+        let Some(postgres) = postgres else {
+            println!("SKIPPED: needs WRITEWAY_PG_BIN");
+            return None;
+        };
+        let schema = Schema::make(&postgres.url(), self.schema.name()).await;
+        let given = self.given.with_database(postgres.url());
+        Some(Rig { given, ledger: Ledger::begin(&schema).await, schema, ..self })
+    }
+
+    /// From here on handles reach Redis over this proxy.
+    pub(crate) async fn proxied_redis(&mut self) -> Proxy {
+        let proxy = Proxy::start(self.redis_address()).await.expect("a free port");
+        self.given = self.given.with_redis(format!("redis://127.0.0.1:{}/", proxy.port()));
+        proxy
+    }
+
+    /// The schema as it is reached over a proxy, and the proxy. The ledger is still read directly.
+    pub(crate) async fn proxied_sql(&self) -> (Proxy, Schema) {
+        let proxy = Proxy::start(self.given.database_address()).await.expect("a free port");
+        let schema = Schema::of(&self.given.with_database_at(proxy.port()).database, self.schema.name());
+        (proxy, schema)
+    }
+
+    pub(crate) fn redis_address(&self) -> String {
+        format!("127.0.0.1:{}", self.redis.port())
+    }
+
+    /// To Redis itself.
+    pub(crate) fn resp(&self) -> Resp {
+        Resp::connect(&self.redis_address()).expect("redis lets us in")
+    }
+
     pub(crate) async fn handle(&self) -> Handle {
         self.build(|builder| builder).await
     }
@@ -90,6 +130,13 @@ impl Rig {
         Lock(conn)
     }
 
+    /// Ends all sessions of the schema in SQL, once.
+    pub(crate) async fn end_sessions(&self) {
+        let mut stranger = self.schema.connect().await;
+        stranger.batch_execute("SET application_name = 'stranger'").await.expect("set");
+        self.schema.end_sessions(&mut stranger).await;
+    }
+
     /// Every change took effect once, and no row went backwards. Gives what each row went through.
     pub(crate) async fn ascending(&self) -> BTreeMap<i32, Vec<i64>> {
         let mut rows = BTreeMap::<i32, Vec<i64>>::new();
@@ -99,6 +146,15 @@ impl Rig {
         for (player, steps) in &rows {
             let rising = steps.windows(2).all(|two| two[0] < two[1]);
             assert!(rising, "invariant violated: each change takes effect once, and in order: {player}: {steps:?}");
+        }
+        rows
+    }
+
+    /// What the rows of some players went through.
+    pub(crate) async fn steps_of(&self, players: std::ops::Range<i32>) -> BTreeMap<i32, Vec<i64>> {
+        let mut rows = BTreeMap::<i32, Vec<i64>>::new();
+        for step in self.ledger.read().await.into_iter().filter(|step| players.contains(&step.player)) {
+            rows.entry(step.player).or_default().push(step.points);
         }
         rows
     }
@@ -136,7 +192,7 @@ pub(crate) async fn flushed(handle: &Handle) {
 }
 
 /// Looks until there is something to see; the pause between two looks only spares the processor.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Tokio.now() + PATIENCE;
     loop {
         if let Some(seen) = look().await {

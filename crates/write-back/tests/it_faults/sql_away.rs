@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use writeway_back::runtime::{Runtime as _, Tokio};
 use writeway_back::{Kind, Outcome, Overflow};
-use writeway_testkit::harness::{Ledger, Schema, score};
+use writeway_testkit::harness::score;
 use writeway_testkit::servers;
 
 use crate::is_long;
@@ -50,13 +50,10 @@ fn write(handle: &Handle, load: &Arc<Load>, writer: i32) -> tokio::task::JoinHan
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_sql_the_journal_fills_to_its_bound_and_drains_afterwards() {
-    let Some(mut postgres) = servers::Postgres::from_env().expect("postgres starts") else {
-        println!("SKIPPED: needs WRITEWAY_PG_BIN");
-        return;
-    };
+    let mut postgres = servers::Postgres::from_env().expect("postgres starts");
     let Some(rig) = Rig::new("sql_away").await else { return };
-    let schema = Schema::make(&postgres.url(), "it_faults_sql_away").await;
-    let rig = Rig { ledger: Ledger::begin(&schema).await, schema, ..rig };
+    let Some(rig) = rig.with_postgres(postgres.as_ref()).await else { return };
+    let postgres = postgres.as_mut().expect("it is there");
     let handle = rig.build(|builder| builder.max_dirty(MAX_DIRTY).on_overflow(Overflow::Reject)).await;
     let patient = rig.build(|builder| builder.max_dirty(MAX_DIRTY)).await;
     let load = Arc::new(Load::default());
@@ -97,4 +94,72 @@ async fn without_sql_the_journal_fills_to_its_bound_and_drains_afterwards() {
     for (player, n) in &*load.accepted.lock().expect("no panic") {
         assert_eq!(rows[player].last(), Some(n), "invariant violated: what was accepted is in sql");
     }
+}
+
+/// Puts one after the other, some at once, about so many a second all together.
+#[expect(clippy::disallowed_methods, reason = "the load of a test")]
+fn put_on(handle: &Handle, load: &Arc<Load>, task: i32) -> tokio::task::JoinHandle<()> {
+    let (handle, load) = (handle.clone(), load.clone());
+    tokio::spawn(async move {
+        let (started, pace) = (Tokio.now(), Duration::from_secs(1) * TASKS.unsigned_abs() / PUTS_PER_SECOND);
+        for n in 1.. {
+            if load.stop.load(SeqCst) {
+                return;
+            }
+            // All tasks together go through all keys, and each through its own.
+            let at = i32::try_from((n - 1) % i64::from(KEYS / TASKS)).unwrap_or(0);
+            let player = at * TASKS + task;
+            match handle.put(score(player, n)).await {
+                Ok(_) => drop(load.accepted.lock().expect("no panic").insert(player, n)),
+                Err(e) => load.others.lock().expect("no panic").push(format!("{e:?}")),
+            }
+            let next = started + pace * u32::try_from(n).unwrap_or(u32::MAX);
+            Tokio.sleep(next.saturating_sub(Tokio.now())).await;
+        }
+    })
+}
+
+const PUTS_PER_SECOND: u32 = 5_000;
+const TASKS: i32 = 50;
+const KEYS: i32 = 50_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_thousand_puts_a_second_outlive_an_outage() {
+    let mut postgres = servers::Postgres::from_env().expect("postgres starts");
+    let Some(rig) = Rig::new("outage").await else { return };
+    let Some(rig) = rig.with_postgres(postgres.as_ref()).await else { return };
+    let postgres = postgres.as_mut().expect("it is there");
+    let handle = rig.build(|builder| builder.max_dirty(1_000_000).max_dirty_bytes(1 << 30)).await;
+    let load = Arc::new(Load::default());
+    let tasks: Vec<_> = (0..TASKS).map(|task| put_on(&handle, &load, task)).collect();
+    let (accepted, outage) = (async || handle.stats().await.ok().map(|stats| stats.accepted), if is_long() { 60 } else { 5 });
+    eventually("writes", async || accepted().await.filter(|accepted| *accepted > 2_000)).await;
+
+    tokio::task::block_in_place(|| postgres.stop()).expect("stopped");
+    let (away, before) = (Tokio.now(), accepted().await.expect("redis answers"));
+    Tokio.sleep(Duration::from_secs(outage)).await;
+    let meanwhile = accepted().await.expect("redis answers") - before;
+    let waiting = handle.stats().await.expect("redis answers").dirty;
+    let lasted = Tokio.now() - away;
+    tokio::task::block_in_place(|| postgres.restart()).expect("restarted");
+    let back = Tokio.now();
+    // Under the same load.
+    eventually("most to drain", async || handle.stats().await.ok().filter(|stats| stats.dirty < waiting / 4)).await;
+    let drained = Tokio.now() - back;
+    load.stop.store(true, SeqCst);
+    for task in tasks {
+        task.await.expect("no task panics");
+    }
+    flushed(&handle).await;
+    let (stats, rows) = (handle.stats().await.expect("stats"), rig.ascending().await);
+    println!(
+        "SQL was away for {lasted:?}: {meanwhile} accepted meanwhile, {waiting} rows waited, most drained in {drained:?}; {stats:?}"
+    );
+    assert_eq!(*load.others.lock().expect("no panic"), [""; 0], "invariant violated: nothing is refused below the bound");
+    assert_eq!((stats.dirty, stats.dead), (0, 0), "invariant violated: an outage dead-letters nothing, and everything drains");
+    for (player, n) in &*load.accepted.lock().expect("no panic") {
+        assert_eq!(rows[player].last(), Some(n), "invariant violated: what was accepted is in sql");
+    }
+    // A loaded machine makes fewer.
+    assert!(meanwhile >= outage * 1_000, "the harness did too little: {meanwhile} puts");
 }

@@ -1,6 +1,6 @@
-//! The open batch: freezing, acknowledging, setting aside.
+//! The open batch: freezing and acknowledging.
 
-use super::{Dead, Frozen, Open, ShardState};
+use super::{Frozen, Open, ShardState};
 use crate::cache::Bytes;
 use crate::entry::held::{Dirty, Held, is_dirty};
 use crate::entry::state::{Slot, State};
@@ -16,8 +16,13 @@ impl ShardState {
     /// # Errors
     /// `Fenced`
     pub fn claim(&mut self, identity: &Identity, epoch: u64, from: u64, freeze: Freeze, now: u64) -> Result<Option<Claimed>> {
+        self.led(identity, epoch)?;
+        let first = self.order.values().next().and_then(|key| self.frozen.get(key));
+        let readable = first.is_some_and(|frozen| frozen.change.schema == freeze.schema);
         let meta = self.led(identity, epoch)?;
         let open = match meta.open {
+            // Who splits it has come so far; who claims it tries it, if they can read it.
+            Some(open) if from == 0 => Open { tries: open.tries + u64::from(readable), keep: None, ..open },
             Some(open) => open,
             None if from > 0 => return Ok(None),
             // The number is taken once something is due.
@@ -33,7 +38,8 @@ impl ShardState {
         });
         // By what it still holds: some of it may have been acknowledged before a crash.
         let whole = open.whole && from.saturating_add(PAGE) >= self.frozen.len();
-        Ok(Some(Claimed { id: open.id, items: items.collect(), whole }))
+        let strikes = self.order.values().nth(from).and_then(|key| self.strikes.get(key)).copied().unwrap_or(0);
+        Ok(Some(Claimed { id: open.id, items: items.collect(), whole, tries: open.tries, strikes }))
     }
 
     /// Adds one page of due changes to a batch that is not whole.
@@ -44,9 +50,9 @@ impl ShardState {
         }
         let longest = u64::try_from(freeze.waited.as_millis()).unwrap_or(u64::MAX);
         let due = self.queue.iter().take_while(|(since, _)| now.saturating_sub(*since) >= longest).take(SCAN);
-        let mut keys = Vec::new();
+        let (mut keys, mut suspect) = (Vec::new(), None);
         let mut bytes = open.bytes;
-        for (_, key) in due {
+        for (since, key) in due {
             let full = open.count + keys.len() as u64 >= freeze.max_keys || bytes >= freeze.max_bytes;
             if full || keys.len() == PAGE {
                 break;
@@ -56,6 +62,15 @@ impl ShardState {
                 _ if self.frozen.contains_key(key) => {}
                 Some(Held::Dirty(dirty)) if dirty.is_whole() && dirty.schema != freeze.schema => {}
                 Some(Held::Foreign(bytes)) if is_dirty(bytes) => {}
+                // Alone, or not in this batch.
+                Some(Held::Dirty(_)) if self.strikes.contains_key(key) => {
+                    if *since <= now && open.count == 0 && suspect.is_none() {
+                        suspect = Some(key.clone());
+                        if freeze.suspects_first {
+                            break;
+                        }
+                    }
+                }
                 Some(Held::Dirty(dirty)) => {
                     bytes += dirty.value.len() as u64;
                     keys.push(key.clone());
@@ -64,10 +79,16 @@ impl ShardState {
                 _ => keys.push(key.clone()),
             }
         }
+        if let Some(suspect) = suspect.filter(|_| freeze.suspects_first || keys.is_empty()) {
+            keys = vec![suspect];
+        }
         open.whole = keys.len() < PAGE || open.count + keys.len() as u64 >= freeze.max_keys || bytes >= freeze.max_bytes;
         for key in keys {
             let since = self.undirty(&key).unwrap_or(now);
-            let Some(Held::Dirty(mut change)) = self.entries.get(&key).cloned() else { continue };
+            let Some(Held::Dirty(mut change)) = self.entries.get(&key).cloned() else {
+                self.strikes.remove(&key);
+                continue;
+            };
             if !change.is_whole() {
                 // Nobody can read it: whoever meets it sets it aside.
                 change.schema = freeze.schema;
@@ -99,27 +120,12 @@ impl ShardState {
         let inc = self.ready(identity)?.inc;
         for Ack { key, clean } in acks {
             let Some(frozen) = self.thaw(key) else { continue };
+            self.forget(key, &frozen);
             let clean = clean.as_ref().map(|(entry, ttl)| {
                 let expires = now + u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX >> 1);
                 Held::Clean { inc, slot: Slot { state: State::Value(entry.clone()), expires: Some(expires) } }
             });
             self.settle(key, &frozen, clean);
-        }
-        Ok(self.frozen.len() as u64)
-    }
-
-    /// `Journal::park`
-    ///
-    /// # Errors
-    /// `Fenced`
-    pub fn park(&mut self, identity: &Identity, epoch: u64, batch: BatchId, keys: &[Bytes], cause: &str) -> Result<u64> {
-        if self.led(identity, epoch)?.open.map(|open| open.id) != Some(batch) {
-            return Ok(0);
-        }
-        for key in keys {
-            let Some(frozen) = self.thaw(key) else { continue };
-            self.settle(key, &frozen, None);
-            self.bury(key, frozen.change, cause);
         }
         Ok(self.frozen.len() as u64)
     }
@@ -137,12 +143,12 @@ impl ShardState {
         }
     }
 
-    /// Sets a change aside. One letter stands for all of the key's that were: none of them is in SQL.
-    pub(super) fn bury(&mut self, key: &Bytes, mut change: Dirty, cause: &str) {
-        if let Some(before) = self.dead.get(key) {
-            change.first = change.first.min(before.change.first);
+    /// SQL has the change: what was set aside before it is outdated, and it is no suspect any more.
+    pub(super) fn forget(&mut self, key: &Bytes, frozen: &Frozen) {
+        self.strikes.remove(key);
+        if self.dead.get(key).is_some_and(|dead| dead.change.version <= frozen.change.version) {
+            self.dead.remove(key);
         }
-        self.dead.insert(key.clone(), Dead { change, cause: cause.to_owned() });
     }
 
     /// The shard as it recovers on this server, for a flusher of this epoch.

@@ -7,14 +7,18 @@
 //! * a key with an accepted change that is not known to be in SQL holds `Dirty` with its last version, and is in the dirty set,
 //!   in the open batch, or in both;
 //! * the dirty set names no change that is in a batch: a key leaves it when it is frozen, never when it is acknowledged;
+//! * what failed alone is due no sooner than it may be tried again, and is frozen alone;
 //! * the open batch holds copies, and is named by the epoch and number under which it was frozen, for as long as it is open;
 //! * `Clean` of the current incarnation is what SQL holds, under the rules of look-aside: a fill only into its own lease, and an
 //!   accept or an acknowledge breaks the lease.
 //!
-//! `batch`: freezing, acknowledging, setting aside. `recovery`: taking over, and comparing a restored server with SQL.
+//! `batch`: freezing, acknowledging. `failure`: splitting a batch that fails, and holding back or setting aside what fails alone.
+//! `letters`: what was set aside. `recovery`: taking over, and comparing a restored server with SQL.
 
 mod batch;
 mod confirm;
+mod failure;
+mod letters;
 mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cache::{Bytes, Id, Lease, Lookup};
 use crate::entry::held::{Dirty, Held};
 use crate::error::{Error, Result};
-use crate::journal::{Accept, Accepted, BatchId, Bound, Bounds, DeadLetter, Identity, PAGE, Settled, Status, Version};
+use crate::journal::{Accept, Accepted, BatchId, Bound, Bounds, Identity, Reason, Settled, Status, Version};
 
 /// A shard. Keys are whole cache keys; times are the server's, in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct ShardState {
     order: BTreeMap<u64, Bytes>,
     /// The open batch, by key.
     pub frozen: BTreeMap<Bytes, Frozen>,
+    /// The dirty or frozen changes that failed alone, and how often.
+    pub strikes: BTreeMap<Bytes, u64>,
     /// Changes that were set aside.
     pub dead: BTreeMap<Bytes, Dead>,
     leader: Option<(Id, u64)>,
@@ -51,6 +57,8 @@ pub struct Meta {
     pub identity: Identity,
     /// It is being compared with SQL, to be installed on this server.
     pub recovering: Option<Identity>,
+    /// While it recovers: the last epoch in which it was ready.
+    pub known: u64,
     /// Of the last open.
     pub epoch: u64,
     /// The incarnation: the epoch in which it was installed on a server that it did not know.
@@ -76,6 +84,10 @@ pub struct Open {
     pub whole: bool,
     /// Bytes of the values that it still holds.
     pub bytes: u64,
+    /// How often it was claimed again from its start.
+    pub tries: u64,
+    /// It is being split: so many of its changes stay.
+    pub keep: Option<u64>,
 }
 
 /// A frozen change.
@@ -95,7 +107,13 @@ pub struct Dead {
     /// A copy.
     pub change: Dirty,
     /// Why.
+    pub reason: Reason,
+    /// In words.
     pub cause: String,
+    /// How often it failed alone.
+    pub tries: u64,
+    /// When.
+    pub at: u64,
 }
 
 impl ShardState {
@@ -131,12 +149,17 @@ impl ShardState {
             identity: identity.clone(),
             installed: self.ready(identity).is_ok(),
             epoch: meta.epoch,
+            known: if meta.recovering.is_some() { meta.known } else { meta.epoch },
             dirty: self.dirty.len() as u64,
             dirty_bytes: meta.dirty_bytes,
+            delayed: (self.strikes.len() as u64)
+                .min(self.queue.iter().rev().take_while(|(since, _)| *since > now).count() as u64),
+            suspects: self.strikes.len() as u64,
             oldest: since.map(|since| std::time::Duration::from_millis(now.saturating_sub(since))),
             over: meta.open.map_or(meta.batch, |open| meta.batch.min(open.id.batch.saturating_sub(1))),
             open: self.frozen.len() as u64,
             open_bytes: meta.open.map_or(0, |open| open.bytes),
+            tries: meta.open.map_or(0, |open| open.tries),
             dead: self.dead.len() as u64,
             version: Version { epoch: meta.epoch, seq: meta.seq },
         }
@@ -218,8 +241,7 @@ impl ShardState {
             let change = Dirty { schema: *schema, version, first, value: value.clone() };
             self.entries.insert(key.clone(), Held::Dirty(change));
             if !self.dirty.contains_key(key) {
-                self.dirty.insert(key.clone(), now);
-                self.queue.insert((now, key.clone()));
+                self.enqueue(key, now);
             }
         }
         let (inc, dirty_bytes) = (meta.inc, meta.dirty_bytes);
@@ -305,17 +327,10 @@ impl ShardState {
         true
     }
 
-    /// `Journal::dead_letters`
-    #[must_use]
-    pub fn dead_letters(&self, after: Option<&Bytes>) -> Vec<DeadLetter> {
-        let later = self.dead.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
-        let letter = |(key, dead): (&Bytes, &Dead)| DeadLetter {
-            key: key.clone(),
-            version: dead.change.version,
-            cause: dead.cause.clone(),
-            value: dead.change.value.clone(),
-        };
-        later.take(PAGE).map(letter).collect()
+    /// Puts a key into the dirty set.
+    fn enqueue(&mut self, key: &Bytes, since: u64) {
+        self.dirty.insert(key.clone(), since);
+        self.queue.insert((since, key.clone()));
     }
 
     /// Takes a key out of the dirty set.

@@ -1,14 +1,15 @@
 //! Taking a shard into a new epoch, and comparing what a restarted or restored server holds with what SQL knows.
 
-use super::{Meta, Open, ShardState};
+use super::{Dead, Meta, Open, ShardState};
 use crate::cache::Bytes;
 use crate::entry::held::Held;
 use crate::error::Result;
-use crate::journal::{BatchId, Found, Identity, Install, Installed, PAGE, Release};
+use crate::journal::{BatchId, Found, Identity, Install, Installed, PAGE, Reason, Release};
 
 impl ShardState {
     /// `Journal::install`. On the server that it knows, the shard goes on in the new epoch: an open batch stays as it is, and
-    /// whoever flushes it hears from the fence whether it is in effect. On another, it recovers until [`resume`](Self::resume).
+    /// whoever flushes it hears from the fence whether it is in effect. On another, or where another was in use in between, it
+    /// recovers until [`resume`](Self::resume).
     pub fn install(&mut self, identity: &Identity, install: &Install) -> Installed {
         let last = self.meta.as_ref().map_or(0, |meta| meta.epoch);
         if *identity != install.identity || install.epoch <= last {
@@ -16,13 +17,16 @@ impl ShardState {
         }
         let meta = self.meta.get_or_insert_default();
         meta.epoch = install.epoch;
-        if meta.identity == *identity && meta.recovering.is_none() {
+        if meta.identity == *identity && meta.recovering.is_none() && !install.diverged {
             meta.batch = meta.batch.max(install.batch);
             return Installed::Ready;
         }
-        meta.recovering = Some(identity.clone());
+        if meta.recovering.replace(identity.clone()).is_none() {
+            meta.known = last;
+        }
+        let epoch = meta.known;
         let (batch, open, whole) = (meta.batch, meta.open.map(|open| open.id), meta.open.is_some_and(|open| open.whole));
-        Installed::Recover(Found { batch, open, whole, dirty: self.dirty.len() as u64 })
+        Installed::Recover(Found { epoch, batch, open, whole, dirty: self.dirty.len() as u64 })
     }
 
     /// `Journal::dirty`
@@ -39,20 +43,29 @@ impl ShardState {
     ///
     /// # Errors
     /// `Fenced`
-    pub fn supersede(&mut self, identity: &Identity, epoch: u64, keys: &[Bytes], cause: Option<&str>) -> Result<()> {
+    pub fn supersede(&mut self, identity: &Identity, epoch: u64, keys: &[Bytes], cause: Option<&str>, now: u64) -> Result<()> {
         self.recovering(identity, epoch)?;
         for key in keys {
             // What is frozen is another change.
-            if self.frozen.contains_key(key) || self.undirty(key).is_none() {
+            if self.frozen.contains_key(key) {
                 continue;
             }
+            match (self.dead.get_mut(key), cause) {
+                (Some(_), None) => drop(self.dead.remove(key)),
+                (Some(dead), Some(_)) => dead.reason = Reason::Ambiguous,
+                (None, _) => {}
+            }
+            if self.undirty(key).is_none() {
+                continue;
+            }
+            let tries = self.strikes.remove(key).unwrap_or(0);
             if let Some(Held::Dirty(change)) = self.entries.get(key).cloned() {
                 self.entries.remove(key);
                 if let Some(meta) = &mut self.meta {
                     meta.dirty_bytes = meta.dirty_bytes.saturating_sub(change.value.len() as u64);
                 }
                 if let Some(cause) = cause {
-                    self.bury(key, change, cause);
+                    self.bury(key, Dead { change, reason: Reason::Ambiguous, cause: cause.to_owned(), tries, at: now });
                 }
             }
         }
@@ -63,31 +76,27 @@ impl ShardState {
     ///
     /// # Errors
     /// `Fenced`
-    pub fn release(&mut self, identity: &Identity, epoch: u64, batch: BatchId, how: Release) -> Result<u64> {
+    pub fn release(&mut self, identity: &Identity, epoch: u64, batch: BatchId, how: Release<'_>) -> Result<u64> {
         let meta = self.recovering(identity, epoch)?;
         match meta.open {
             // From here on it lacks keys because they were released.
             Some(open) if open.id == batch => meta.open = Some(Open { whole: true, ..open }),
             _ => return Ok(0),
         }
-        let page: Vec<Bytes> = self.order.values().take(PAGE).cloned().collect();
+        let page: Vec<Bytes> = match how {
+            Release::Drop(keys) => keys.to_vec(),
+            Release::Dissolve => self.order.values().take(PAGE).cloned().collect(),
+        };
         for key in &page {
             let Some(frozen) = self.thaw(key) else { continue };
             match how {
-                Release::Drop => self.settle(key, &frozen, None),
-                Release::Dissolve if self.dirty.contains_key(key) => {
-                    // The newer change stands for both.
-                    if let Some(Held::Dirty(newer)) = self.entries.get_mut(key) {
-                        newer.first = frozen.change.first;
-                    }
+                Release::Drop(_) => {
+                    self.forget(key, &frozen);
+                    self.settle(key, &frozen, None);
                 }
                 Release::Dissolve => {
-                    if let Some(meta) = &mut self.meta {
-                        meta.dirty_bytes += frozen.change.value.len() as u64;
-                    }
-                    self.entries.insert(key.clone(), Held::Dirty(frozen.change));
-                    self.dirty.insert(key.clone(), frozen.since);
-                    self.queue.insert((frozen.since, key.clone()));
+                    let since = frozen.since;
+                    self.dissolve(key, frozen, since);
                 }
             }
         }
@@ -101,7 +110,7 @@ impl ShardState {
     pub fn resume(&mut self, identity: &Identity, install: &Install) -> Result<()> {
         let meta = self.recovering(identity, install.epoch)?;
         let batch = meta.batch.max(install.batch);
-        *meta = Meta { identity: identity.clone(), recovering: None, inc: install.epoch, batch, ..meta.clone() };
+        *meta = Meta { identity: identity.clone(), recovering: None, known: 0, inc: install.epoch, batch, ..meta.clone() };
         Ok(())
     }
 }

@@ -3,9 +3,9 @@ use std::time::Duration;
 use super::*;
 use crate::entry::state::Slot;
 use crate::error::Kind;
-use crate::journal::{Ack, Freeze, Install, Installed, Release};
+use crate::journal::{Ack, Freeze, Install, Installed, PAGE, Release};
 
-const ALL: Freeze = Freeze { schema: 0, waited: Duration::ZERO, max_keys: 1_000, max_bytes: 1 << 20 };
+const ALL: Freeze = Freeze { schema: 0, waited: Duration::ZERO, max_keys: 1_000, max_bytes: 1 << 20, suspects_first: false };
 const WIDE: Bounds = Bounds { keys: 1_000, bytes: 1 << 20, age: Duration::from_secs(60) };
 
 fn server(name: &str) -> Identity {
@@ -21,7 +21,7 @@ fn change(name: &str, value: &str) -> Accept {
 }
 
 fn install(on: &str, epoch: u64, batch: u64) -> Install {
-    Install { identity: server(on), epoch, batch }
+    Install { identity: server(on), epoch, batch, diverged: false }
 }
 
 /// Installed on server `a` in epoch 1.
@@ -132,7 +132,8 @@ fn another_epoch_and_another_server_are_fenced() {
 
 #[test]
 fn a_restored_server_is_compared_with_the_log() {
-    for how in [Release::Drop, Release::Dissolve] {
+    let (all, none) = ([key("a"), key("b")], [key("c")]);
+    for how in [Release::Drop(&all), Release::Drop(&none), Release::Dissolve] {
         let mut shard = shard();
         let first = put(&mut shard, "a", "1", 0);
         put(&mut shard, "b", "1", 0);
@@ -143,16 +144,19 @@ fn a_restored_server_is_compared_with_the_log() {
         let Installed::Recover(found) = shard.install(&server("b"), &then) else { panic!("another server") };
         assert_eq!((found.batch, found.open, found.dirty), (1, Some(batch.id), 2));
         assert!(shard.get(&server("b"), &key("a"), 0).is_err(), "nothing is read meanwhile");
-        assert_eq!(shard.release(&server("b"), 2, batch.id, how).expect("recovering"), 0);
-        assert_eq!(shard.dirty_keys(&server("b"), 2, 0).expect("recovering").contains(&key("a")), how == Release::Dissolve);
-        shard.supersede(&server("b"), 2, &[key("c")], Some("ambiguous")).expect("recovering");
+        let in_sql = how == Release::Drop(&all);
+        let left = shard.release(&server("b"), 2, batch.id, how).expect("recovering");
+        assert_eq!(left, if how == Release::Drop(&none) { 2 } else { 0 }, "only what is named is dropped");
+        shard.release(&server("b"), 2, batch.id, Release::Dissolve).expect("recovering");
+        assert_eq!(shard.dirty_keys(&server("b"), 2, 0).expect("recovering").contains(&key("a")), !in_sql);
+        shard.supersede(&server("b"), 2, &[key("c")], Some("ambiguous"), 0).expect("recovering");
         shard.resume(&server("b"), &then).expect("recovering");
         let meta = shard.meta.clone().expect("installed");
         assert_eq!((meta.batch, meta.inc, meta.epoch, &meta.identity), (7, 2, 2, &server("b")));
         assert_eq!(shard.dead_letters(None).len(), 1);
         assert_eq!(shard.get(&server("b"), &key("b"), 0).expect("installed"), Lookup::Dirty(b"2".to_vec()));
         let of = |name: &str| shard.settled(&server("b"), 1, &[(key(name), first)]).expect("installed")[0];
-        let expected = if how == Release::Drop { Settled::Unknown } else { Settled::Pending };
+        let expected = if in_sql { Settled::Unknown } else { Settled::Pending };
         assert_eq!(of("a"), expected);
     }
 }
@@ -234,14 +238,16 @@ fn what_was_frozen_in_what_was_lost_is_not_flushed_again() {
     let Installed::Recover(found) = shard.install(&server("b"), &then) else { panic!("another server") };
     assert_eq!((found.open, found.whole), (Some(batch), false));
     let last = key(&format!("{:04}", PAGE * 2));
-    shard.supersede(&server("b"), 2, &[key("0000"), last], None).expect("recovering");
+    shard.supersede(&server("b"), 2, &[key("0000"), last], None, 0).expect("recovering");
     assert_eq!(shard.dirty.keys().collect::<Vec<_>>(), [&key("0000")], "invariant violated: sql never goes backwards");
 
     // Cut short, and begun again: a key that was released must not be taken for one that was lost.
-    assert_eq!(shard.release(&server("b"), 2, batch, Release::Drop).expect("recovering"), PAGE as u64);
+    let page: Vec<Bytes> = (0..PAGE).map(|n| key(&format!("{n:04}"))).collect();
+    assert_eq!(shard.release(&server("b"), 2, batch, Release::Drop(&page)).expect("recovering"), PAGE as u64);
     let Installed::Recover(found) = shard.install(&server("b"), &install("b", 3, batch.batch)) else { panic!("recovering") };
     assert!(found.whole, "invariant violated: a newer change stays");
-    assert_eq!(shard.release(&server("b"), 3, batch, Release::Drop).expect("recovering"), 0);
+    let rest: Vec<Bytes> = (PAGE..2 * PAGE).map(|n| key(&format!("{n:04}"))).collect();
+    assert_eq!(shard.release(&server("b"), 3, batch, Release::Drop(&rest)).expect("recovering"), 0);
     let change = Dirty { version: newer, first: newer, value: b"2".to_vec(), ..Dirty::default() };
     assert_eq!(shard.entries.get(&key("0000")), Some(&Held::Dirty(change)), "invariant violated: a newer change stays");
 }

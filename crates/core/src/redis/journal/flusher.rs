@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::journal::{Ack, At, BatchId, Claimed, Found, Freeze, Identity, Install, Installed, Item, Shard, Status, Version};
 use crate::redis::call::Repeat;
 use crate::redis::link::Link;
-use crate::redis::script::journal::{ACKNOWLEDGE, CLAIM, INSTALL, LEAD, PARK, STATUS};
+use crate::redis::script::journal::{ACKNOWLEDGE, CLAIM, INSTALL, LEAD, STATUS};
 use crate::redis::{millis, reply, whole_millis};
 
 impl RedisJournal {
@@ -32,26 +32,45 @@ impl RedisJournal {
         let step = Step {
             script: &STATUS,
             shard,
-            parts: &["meta", "dirty", "frozen", "dead", "open"],
+            parts: &["meta", "dirty", "frozen", "dead", "open", "strikes"],
             keys: &[],
             arguments: &|link, cmd| {
                 cmd.arg(link.identity());
             },
             repeat: Repeat::WhenBroken,
         };
-        let [identity, installed, epoch, dirty, dirty_bytes, oldest, open, open_bytes, dead, seq, over] =
-            reply::exactly(self.step(&step).await?)?;
+        let [
+            identity,
+            installed,
+            epoch,
+            dirty,
+            dirty_bytes,
+            oldest,
+            open,
+            open_bytes,
+            dead,
+            seq,
+            over,
+            suspects,
+            delayed,
+            tries,
+            known,
+        ] = reply::exactly(self.step(&step).await?)?;
         let epoch = reply::number(epoch)?;
         Ok(Status {
             identity: Identity(reply::text(identity)?),
             installed: reply::number(installed)? == 1,
             epoch,
+            known: reply::number(known)?,
             dirty: reply::number(dirty)?,
             dirty_bytes: reply::number(dirty_bytes)?,
+            delayed: reply::number(delayed)?,
+            suspects: reply::number(suspects)?,
             oldest: if oldest == Value::Int(-1) { None } else { Some(Duration::from_millis(reply::number(oldest)?)) },
             over: reply::number(over)?,
             open: reply::number(open)?,
             open_bytes: reply::number(open_bytes)?,
+            tries: reply::number(tries)?,
             dead: reply::number(dead)?,
             version: Version { epoch, seq: reply::number(seq)? },
         })
@@ -81,6 +100,7 @@ impl RedisJournal {
             keys: &[],
             arguments: &|link, cmd| {
                 cmd.arg(link.identity()).arg(&install.identity.0).arg(install.epoch).arg(install.batch);
+                cmd.arg(u8::from(install.diverged));
             },
             repeat: Repeat::WhenBroken,
         };
@@ -94,8 +114,8 @@ impl RedisJournal {
                     (Value::Nil, _) | (_, Value::Nil) => None,
                     (epoch, batch) => Some(BatchId { epoch: reply::number(epoch)?, batch: reply::number(batch)? }),
                 };
-                let [batch, dirty, whole] = [next()?, next()?, next()?].map(reply::number);
-                Ok(Installed::Recover(Found { batch: batch?, open, whole: whole? == 1, dirty: dirty? }))
+                let [epoch, batch, dirty, whole] = [next()?, next()?, next()?, next()?].map(reply::number);
+                Ok(Installed::Recover(Found { epoch: epoch?, batch: batch?, open, whole: whole? == 1, dirty: dirty? }))
             }
             _ => Err(reply::strange()),
         }
@@ -105,12 +125,12 @@ impl RedisJournal {
         let step = Step {
             script: &CLAIM,
             shard: &at.shard,
-            parts: &["meta", "dirty", "frozen", "open"],
+            parts: &["meta", "dirty", "frozen", "open", "strikes"],
             keys: &[],
             arguments: &|link, cmd| {
                 led(at, link, cmd);
                 cmd.arg(exact(from)).arg(&freeze.schema.to_be_bytes()[..]).arg(whole_millis(freeze.waited));
-                cmd.arg(exact(freeze.max_keys)).arg(exact(freeze.max_bytes));
+                cmd.arg(exact(freeze.max_keys)).arg(exact(freeze.max_bytes)).arg(u8::from(freeze.suspects_first));
             },
             repeat: Repeat::WhenBroken,
         };
@@ -118,11 +138,12 @@ impl RedisJournal {
         if matches!(&answer, Value::Array(parts) if parts.len() == 1) {
             return Ok(None);
         }
-        let [_, epoch, batch, whole, items] = reply::exactly(answer)?;
+        let [_, epoch, batch, whole, items, tries, strikes] = reply::exactly(answer)?;
         let id = BatchId { epoch: reply::number(epoch)?, batch: reply::number(batch)? };
         let stem = [at.shard.stem().as_slice(), b"e:"].concat();
         let items = reply::list(items)?.into_iter().map(|part| item(&stem, part)).collect::<Result<_>>()?;
-        Ok(Some(Claimed { id, items, whole: reply::number(whole)? == 1 }))
+        let [tries, strikes] = [tries, strikes].map(reply::number);
+        Ok(Some(Claimed { id, items, whole: reply::number(whole)? == 1, tries: tries?, strikes: strikes? }))
     }
 
     pub(super) async fn flushed(&self, at: &At, batch: BatchId, acks: &[Ack]) -> Result<u64> {
@@ -130,7 +151,7 @@ impl RedisJournal {
         let step = Step {
             script: &ACKNOWLEDGE,
             shard: &at.shard,
-            parts: &["meta", "frozen", "open"],
+            parts: &["meta", "frozen", "open", "strikes", "dead", "letters"],
             keys: &keys,
             arguments: &|link, cmd| {
                 led(at, link, cmd);
@@ -141,22 +162,6 @@ impl RedisJournal {
                         None => cmd.arg("").arg(0),
                     };
                 }
-            },
-            repeat: Repeat::WhenBroken,
-        };
-        reply::number(self.step(&step).await?)
-    }
-
-    pub(super) async fn set_aside(&self, at: &At, batch: BatchId, keys: &[Bytes], cause: &str) -> Result<u64> {
-        let keys: Vec<&Bytes> = keys.iter().collect();
-        let step = Step {
-            script: &PARK,
-            shard: &at.shard,
-            parts: &["meta", "frozen", "open", "dead", "letters"],
-            keys: &keys,
-            arguments: &|link, cmd| {
-                led(at, link, cmd);
-                cmd.arg(batch.epoch).arg(batch.batch).arg(cause);
             },
             repeat: Repeat::WhenBroken,
         };

@@ -5,12 +5,14 @@
 //! ```text
 //! e:<key>   string  an entry, see `entry::held`
 //! meta      hash    identity, recovering, epoch, inc, batch, seq, dirty_bytes, and of the open batch:
-//!                   open_epoch, open_batch, open_count, open_whole, open_bytes
+//!                   open_epoch, open_batch, open_count, open_whole, open_bytes, open_tries, open_keep
 //! dirty     zset    <key> → since when, in milliseconds
 //! frozen    zset    <key> → its place in the open batch
 //! open      hash    h<key> → since (8) schema (4) version (16) first (16), v<key> → the value entry
-//! dead      zset    <key> → 0: its order is the keys'
-//! letters   hash    <key> → schema (4) version (16) first (16), length (4) and text of the cause, the value entry
+//! strikes   hash    <key> → how often it failed alone, of those that are dirty or frozen
+//! dead      zset    version (16) <key> → 0: its order is the versions'
+//! letters   hash    <key> → schema (4) version (16) first (16) when (8) tries (4) reason (1), length (4) and text of the cause, the
+//!                   value entry
 //! lease     string  who flushes
 //! mark      string  1: written anew whenever what the shard holds is confirmed at a level
 //! ```
@@ -23,12 +25,15 @@
 //! every key that the caller knows; the entries of keys that it finds in `dirty` or `frozen` it derives, and they cannot lie in
 //! another slot.
 //!
-//! [`accept`] and [`flusher`] are the two sides of the dirty set, [`recovery`] is what comes after a loss, [`entries`] the cache.
+//! [`accept`] and [`flusher`] are the two sides of the dirty set, [`failure`] is what happens to a batch that SQL does not take and
+//! [`letters`] what became of it, [`recovery`] is what comes after a loss, [`entries`] the cache.
 
 mod accept;
 mod confirm;
 mod entries;
+mod failure;
 mod flusher;
+mod letters;
 mod members;
 mod recovery;
 
@@ -48,7 +53,7 @@ use crate::cache::{BoxFuture, Bytes, Declaration, Id};
 use crate::error::{Error, Result};
 use crate::journal::{
     Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Install, Installed, Journal, Level, PAGE,
-    Release, Settled, Shard, Status, Version,
+    Park, Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 
 /// A Redis server as the cache and journal of write-back namespaces. Cheap to clone; it shares the connections, limits and
@@ -210,8 +215,16 @@ impl Journal for RedisJournal {
         Box::pin(self.flushed(at, batch, acks))
     }
 
-    fn park<'a>(&'a self, at: &'a At, batch: BatchId, keys: &'a [Bytes], cause: &'a str) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(self.set_aside(at, batch, keys, cause))
+    fn park<'a>(&'a self, at: &'a At, batch: BatchId, park: Park<'a>) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.set_aside(at, batch, park))
+    }
+
+    fn split<'a>(&'a self, at: &'a At, batch: BatchId, keep: u64) -> BoxFuture<'a, Result<Option<Split>>> {
+        Box::pin(self.keep_some(at, batch, keep))
+    }
+
+    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.hold_back(at, batch, pause))
     }
 
     fn dirty<'a>(&'a self, at: &'a At, from: u64) -> BoxFuture<'a, Result<Vec<Bytes>>> {
@@ -222,7 +235,7 @@ impl Journal for RedisJournal {
         Box::pin(self.drop_dirty(at, keys, cause))
     }
 
-    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release) -> BoxFuture<'a, Result<u64>> {
+    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release<'a>) -> BoxFuture<'a, Result<u64>> {
         Box::pin(self.drop_or_dissolve(at, batch, how))
     }
 
@@ -230,8 +243,25 @@ impl Journal for RedisJournal {
         Box::pin(self.end_recovery(at, install))
     }
 
-    fn dead_letters<'a>(&'a self, shard: &'a Shard, after: Option<&'a Bytes>) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
+    fn dead_letters<'a>(
+        &'a self,
+        shard: &'a Shard,
+        after: Option<&'a (Version, Bytes)>,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
         Box::pin(self.letters(shard, after))
+    }
+
+    fn redrive<'a>(
+        &'a self,
+        shard: &'a Shard,
+        letters: &'a [(Bytes, Version)],
+        bounds: Bounds,
+    ) -> BoxFuture<'a, Result<Vec<Redriven>>> {
+        Box::pin(self.drive_again(shard, letters, bounds))
+    }
+
+    fn discard<'a>(&'a self, shard: &'a Shard, letters: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(self.throw_away(shard, letters))
     }
 }
 

@@ -1,15 +1,13 @@
-//! After the server was restarted, replaced or restored, and what was set aside.
+//! After the server was restarted, replaced or restored.
 
-use redis::Value;
-
-use super::flusher::{led, schema_and_version};
-use super::{RedisJournal, Step, exact, not_ours};
+use super::flusher::led;
+use super::{RedisJournal, Step, exact};
 use crate::cache::Bytes;
 use crate::error::Result;
-use crate::journal::{At, BatchId, DeadLetter, Install, Release, Shard};
+use crate::journal::{At, BatchId, Install, Release};
 use crate::redis::call::Repeat;
 use crate::redis::reply;
-use crate::redis::script::journal::{DEAD_LETTERS, DIRTY, RELEASE, RESUME, SUPERSEDE};
+use crate::redis::script::journal::{DIRTY, RELEASE, RESUME, SUPERSEDE};
 
 impl RedisJournal {
     pub(super) async fn dirty_keys(&self, at: &At, from: u64) -> Result<Vec<Bytes>> {
@@ -34,7 +32,7 @@ impl RedisJournal {
         let step = Step {
             script: &SUPERSEDE,
             shard: &at.shard,
-            parts: &["meta", "dirty", "dead", "letters", "frozen"],
+            parts: &["meta", "dirty", "dead", "letters", "frozen", "strikes"],
             keys: &keys,
             arguments: &|link, cmd| {
                 led(at, link, cmd);
@@ -45,16 +43,20 @@ impl RedisJournal {
         self.step(&step).await.map(drop)
     }
 
-    pub(super) async fn drop_or_dissolve(&self, at: &At, batch: BatchId, how: Release) -> Result<u64> {
+    pub(super) async fn drop_or_dissolve(&self, at: &At, batch: BatchId, how: Release<'_>) -> Result<u64> {
+        let keys: Vec<&Bytes> = match how {
+            Release::Drop(keys) => keys.iter().collect(),
+            Release::Dissolve => Vec::new(),
+        };
         let step = Step {
             script: &RELEASE,
             shard: &at.shard,
-            parts: &["meta", "dirty", "frozen", "open"],
-            keys: &[],
+            parts: &["meta", "dirty", "frozen", "open", "strikes", "dead", "letters"],
+            keys: &keys,
             arguments: &|link, cmd| {
                 led(at, link, cmd);
                 cmd.arg(batch.epoch).arg(batch.batch).arg(match how {
-                    Release::Drop => "DROP",
+                    Release::Drop(_) => "DROP",
                     Release::Dissolve => "DISSOLVE",
                 });
             },
@@ -75,53 +77,5 @@ impl RedisJournal {
             repeat: Repeat::WhenBroken,
         };
         self.step(&step).await.map(drop)
-    }
-
-    pub(super) async fn letters(&self, shard: &Shard, after: Option<&Bytes>) -> Result<Vec<DeadLetter>> {
-        let stem = [shard.stem().as_slice(), b"e:"].concat();
-        let start = match after {
-            None => b"-".to_vec(),
-            Some(after) => [b"(", after.strip_prefix(stem.as_slice()).ok_or_else(not_ours)?].concat(),
-        };
-        let step = Step {
-            script: &DEAD_LETTERS,
-            shard,
-            parts: &["dead", "letters"],
-            keys: &[],
-            arguments: &|_, cmd| {
-                cmd.arg(&start);
-            },
-            repeat: Repeat::WhenBroken,
-        };
-        let [letters] = reply::exactly(self.step(&step).await?)?;
-        reply::list(letters)?.into_iter().map(|part| letter(&stem, part)).collect()
-    }
-}
-
-fn letter(stem: &[u8], part: Value) -> Result<DeadLetter> {
-    let [key, letter] = reply::exactly(part)?;
-    let letter = reply::text(letter)?;
-    let opened = || {
-        let (numbers, rest) = letter.split_first_chunk::<20>()?;
-        let (_first, rest) = rest.split_first_chunk::<16>()?;
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (cause, value) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        Some((schema_and_version(numbers).1, String::from_utf8_lossy(cause).into_owned(), value.to_vec()))
-    };
-    let (version, cause, value) = opened().ok_or_else(reply::strange)?;
-    Ok(DeadLetter { key: [stem, &reply::text(key)?].concat(), version, cause, value })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(bytes: Vec<u8>) {
-            let _ = letter(b"e:", Value::Array(vec![Value::BulkString(b"k".into()), Value::BulkString(bytes)]));
-        }
     }
 }

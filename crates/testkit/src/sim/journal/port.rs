@@ -8,7 +8,7 @@ use writeway_core::entry::shard::ShardState;
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::{
     Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Identity, Install, Installed,
-    Journal as Port, Level, Release, Settled, Shard, Status, Version,
+    Journal as Port, Level, Park, Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 
 use super::{CALL_LIMIT, Journal, Landed, locked};
@@ -62,8 +62,12 @@ impl Entries for Journal {
         })
     }
 
-    fn scan<'a>(&'a self, _: &'a [u8], _: u64) -> BoxFuture<'a, Result<(u64, Vec<Bytes>)>> {
-        Box::pin(std::future::ready(Ok((0, Vec::new()))))
+    /// No step of its own, and never in the midst of a change: who goes by it looks at each key again.
+    fn scan<'a>(&'a self, stem: &'a [u8], _: u64) -> BoxFuture<'a, Result<(u64, Vec<Bytes>)>> {
+        let state = locked(&self.state);
+        let held = state.shards.values().flat_map(|shard| shard.entries.keys());
+        let keys = held.filter(|key| key.starts_with(stem)).cloned().collect();
+        Box::pin(std::future::ready(Ok((0, keys))))
     }
 }
 
@@ -184,10 +188,35 @@ impl Port for Journal {
         Box::pin(self.on("acknowledge", &at.shard, WRITES, step))
     }
 
-    fn park<'a>(&'a self, at: &'a At, batch: BatchId, keys: &'a [Bytes], cause: &'a str) -> BoxFuture<'a, Result<u64>> {
-        let (epoch, keys, cause) = (at.epoch, keys.to_vec(), cause.to_owned());
-        let step = move |shard: &mut ShardState, identity: &Identity, _| shard.park(identity, epoch, batch, &keys, &cause);
+    fn park<'a>(&'a self, at: &'a At, batch: BatchId, park: Park<'a>) -> BoxFuture<'a, Result<u64>> {
+        let world = self.world.clone();
+        let (epoch, keys, reason, cause) = (at.epoch, park.keys.to_vec(), park.reason, park.cause.to_owned());
+        let step = move |shard: &mut ShardState, identity: &Identity, now| {
+            let parked = shard.park(identity, epoch, batch, Park { keys: &keys, reason, cause: &cause }, now);
+            world.count_explored(|counts| counts.parks += u64::from(parked.is_ok()));
+            parked
+        };
         Box::pin(self.on("park", &at.shard, WRITES, step))
+    }
+
+    fn split<'a>(&'a self, at: &'a At, batch: BatchId, keep: u64) -> BoxFuture<'a, Result<Option<Split>>> {
+        let (epoch, world) = (at.epoch, self.world.clone());
+        let step = move |shard: &mut ShardState, identity: &Identity, _| {
+            let split = shard.split(identity, epoch, batch, keep);
+            world.count_explored(|counts| counts.splits += u64::from(matches!(split, Ok(Some(_)))));
+            split
+        };
+        Box::pin(self.on("split", &at.shard, WRITES, step))
+    }
+
+    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration) -> BoxFuture<'a, Result<bool>> {
+        let (epoch, pause, world) = (at.epoch, millis(pause), self.world.clone());
+        let step = move |shard: &mut ShardState, identity: &Identity, now| {
+            let delayed = shard.delay(identity, epoch, batch, pause, now);
+            world.count_explored(|counts| counts.delays += u64::from(matches!(delayed, Ok(true))));
+            delayed
+        };
+        Box::pin(self.on("delay", &at.shard, WRITES, step))
     }
 
     fn dirty<'a>(&'a self, at: &'a At, from: u64) -> BoxFuture<'a, Result<Vec<Bytes>>> {
@@ -197,14 +226,20 @@ impl Port for Journal {
 
     fn supersede<'a>(&'a self, at: &'a At, keys: &'a [Bytes], cause: Option<&'a str>) -> BoxFuture<'a, Result<()>> {
         let (epoch, keys, cause) = (at.epoch, keys.to_vec(), cause.map(ToOwned::to_owned));
-        let step =
-            move |shard: &mut ShardState, identity: &Identity, _| shard.supersede(identity, epoch, &keys, cause.as_deref());
+        let step = move |shard: &mut ShardState, identity: &Identity, now| {
+            shard.supersede(identity, epoch, &keys, cause.as_deref(), now)
+        };
         Box::pin(self.on("supersede", &at.shard, WRITES, step))
     }
 
-    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release) -> BoxFuture<'a, Result<u64>> {
+    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release<'a>) -> BoxFuture<'a, Result<u64>> {
         let epoch = at.epoch;
-        Box::pin(self.on("release", &at.shard, WRITES, move |shard, identity, _| shard.release(identity, epoch, batch, how)))
+        let drop = if let Release::Drop(keys) = how { Some(keys.to_vec()) } else { None };
+        let step = move |shard: &mut ShardState, identity: &Identity, _| {
+            let how = drop.as_deref().map_or(Release::Dissolve, Release::Drop);
+            shard.release(identity, epoch, batch, how)
+        };
+        Box::pin(self.on("release", &at.shard, WRITES, step))
     }
 
     fn resume<'a>(&'a self, at: &'a At, install: &'a Install) -> BoxFuture<'a, Result<()>> {
@@ -212,8 +247,28 @@ impl Port for Journal {
         Box::pin(self.on("resume", &at.shard, WRITES, move |shard, identity, _| shard.resume(identity, &install)))
     }
 
-    fn dead_letters<'a>(&'a self, shard: &'a Shard, after: Option<&'a Bytes>) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
+    fn dead_letters<'a>(
+        &'a self,
+        shard: &'a Shard,
+        after: Option<&'a (Version, Bytes)>,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>> {
         let after = after.cloned();
         Box::pin(self.on("dead letters", shard, READS, move |shard, _, _| Ok(shard.dead_letters(after.as_ref()))))
+    }
+
+    fn redrive<'a>(
+        &'a self,
+        shard: &'a Shard,
+        letters: &'a [(Bytes, Version)],
+        bounds: Bounds,
+    ) -> BoxFuture<'a, Result<Vec<Redriven>>> {
+        let letters = letters.to_vec();
+        let step = move |shard: &mut ShardState, identity: &Identity, now| shard.redrive(identity, &letters, bounds, now);
+        Box::pin(self.on("redrive", shard, WRITES, step))
+    }
+
+    fn discard<'a>(&'a self, shard: &'a Shard, letters: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<u64>> {
+        let letters = letters.to_vec();
+        Box::pin(self.on("discard", shard, WRITES, move |shard, identity, _| shard.discard(identity, &letters)))
     }
 }

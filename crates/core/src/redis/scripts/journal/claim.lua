@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
 -- A page of the open batch; freezes due changes into it. The second form of `ShardState::claim` in entry/shard/batch.rs.
--- KEYS: the shard's meta, dirty, frozen, open; ARGV: identity, epoch, from, and what to freeze: schema (4 bytes), waited for
--- (milliseconds), at most so many keys, no further one after so many bytes.
+-- KEYS: the shard's meta, dirty, frozen, open, strikes; ARGV: identity, epoch, from, and what to freeze: schema (4 bytes), waited
+-- for (milliseconds), at most so many keys, no further one after so many bytes, '1' for suspects first.
 -- Reads the entries of the dirty keys: their names start as KEYS[1] does, so they lie in the same slot.
 -- Keeps: a whole batch stays as it is, and so does one that another flusher froze; keys are frozen as copies, each once per batch;
--- a key leaves the dirty set here; what this process cannot read stays, except what nobody can; at most 200 are frozen and 400
--- looked at. Runs when memory is full: draining must go on.
+-- a key leaves the dirty set here; what this process cannot read stays, except what nobody can; what failed alone is frozen alone;
+-- at most 200 are frozen and 400 looked at. Runs when memory is full: draining must go on.
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'batch', 'dirty_bytes', 'open_epoch', 'open_batch',
-  'open_count', 'open_whole', 'open_bytes')
+  'open_count', 'open_whole', 'open_bytes', 'open_tries')
 if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
   return 'EPOCH'
 end
@@ -26,6 +26,21 @@ if meta[6] and not whole and epoch ~= ARGV[2] then
   whole = true
   redis.call('HSET', KEYS[1], 'open_whole', 1)
 end
+local tries = tonumber(meta[11] or 0)
+if meta[7] and from == 0 then
+  -- Who splits it has come so far; who claims it tries it, if they can read it.
+  local first = redis.call('HGET', KEYS[4], 'h' .. redis.call('ZRANGE', KEYS[3], 0, 0)[1])
+  if string.sub(first, 9, 12) == ARGV[4] then
+    tries = tries + 1
+    redis.call('HSET', KEYS[1], 'open_tries', tries)
+  end
+  redis.call('HDEL', KEYS[1], 'open_keep')
+end
+local suspects = redis.call('HLEN', KEYS[5]) > 0
+local function answer(items, member)
+  local strikes = suspects and member and tonumber(redis.call('HGET', KEYS[5], member)) or 0
+  return {'OPEN', epoch, batch, (whole and from + 200 >= held) and 1 or 0, items, tries, strikes}
+end
 local nothing = string.rep('\0', 16)
 
 local items = {}
@@ -33,7 +48,7 @@ if not whole then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local waited, max_keys, max_bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-  local picked, sum, looked = {}, bytes, 0
+  local picked, sum, looked, suspect = {}, bytes, 0, nil
   local function look(member, since)
     -- Most entries are shorter, and whole.
     local entry = redis.pcall('GETRANGE', stem .. member, 0, 4095)
@@ -48,8 +63,16 @@ if not whole then
       end
       if string.sub(change, 1, 4) == ARGV[4] then
         local value = #entry < 4096 and string.sub(entry, 40) or redis.call('GETRANGE', stem .. member, 39, -1)
-        sum = sum + #value
-        picked[#picked + 1] = {member, struct.pack('>I8', since) .. change, value}
+        local frozen = {member, struct.pack('>I8', since) .. change, value}
+        if suspects and redis.call('HEXISTS', KEYS[5], member) == 1 then
+          -- Alone, or not in this batch.
+          if since <= now and count == 0 and not suspect then
+            suspect = frozen
+          end
+        else
+          sum = sum + #value
+          picked[#picked + 1] = frozen
+        end
       end
     elseif #entry < 3 or string.sub(entry, 1, 2) ~= '\215D' then
       -- Not ours to lose: an entry that somebody removed leaves nothing to flush.
@@ -67,7 +90,14 @@ if not whole then
         break
       end
       look(page[n], since)
+      if suspect and ARGV[8] == '1' then
+        looked = 400
+        break
+      end
     end
+  end
+  if suspect and (ARGV[8] == '1' or #picked == 0) then
+    picked, sum = {suspect}, bytes + #suspect[3]
   end
   whole = #picked < 200 or count + #picked >= max_keys or sum >= max_bytes
 
@@ -86,6 +116,13 @@ if not whole then
   end
   if #taken > 0 then
     redis.call('ZREM', KEYS[2], unpack(taken))
+    if suspects and #places < 2 * #taken then
+      for _, change in ipairs(picked) do
+        if not change[2] then
+          redis.call('HDEL', KEYS[5], change[1])
+        end
+      end
+    end
   end
   if #fields > 0 then
     redis.call('HSET', KEYS[4], unpack(fields))
@@ -101,14 +138,15 @@ if not whole then
     'open_count', count, 'open_whole', whole and 1 or 0, 'open_bytes', bytes)
   -- The page that was asked for is what was just frozen.
   if from == start then
-    return {'OPEN', epoch, batch, (whole and from + 200 >= held) and 1 or 0, items}
+    return answer(items, items[1] and items[1][1])
   end
   items = {}
 end
 
 -- By what it still holds: some of it may have been acknowledged before a crash.
-for _, member in ipairs(redis.call('ZRANGE', KEYS[3], from, from + 199)) do
+local page = redis.call('ZRANGE', KEYS[3], from, from + 199)
+for _, member in ipairs(page) do
   local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
   items[#items + 1] = {member, string.sub(frozen[1], 9, 28), frozen[2]}
 end
-return {'OPEN', epoch, batch, (whole and from + 200 >= held) and 1 or 0, items}
+return answer(items, page[1])

@@ -1,34 +1,42 @@
 #!lua flags=allow-oom
--- Sets changes of the open batch aside. The second form of `ShardState::park` in entry/shard/batch.rs.
--- KEYS: the shard's meta, frozen, open, dead, letters, then the keys; ARGV: identity, epoch, the batch's epoch and number, cause.
+-- Sets changes of the open batch aside. The second form of `ShardState::park` in entry/shard/failure.rs.
+-- KEYS: the shard's meta, frozen, open, dead, letters, strikes, then the keys; ARGV: identity, epoch, the batch's epoch and number,
+-- the reason's letter, cause.
 -- Answers how many changes the batch still holds.
--- Keeps: acts only on the open batch of that name, which ends with its last change; the letter holds the change as it was
--- accepted; a newer change stays. Runs when memory is full: one bad row must not hold up the others.
+-- Keeps: acts only on the open batch of that name, which ends with its last change; what was refused is set aside only in a later
+-- epoch than the batch's, for a try of it may yet land in its own; the letter holds the change as it was accepted; a newer change
+-- stays. Runs when memory is full: one bad row must not hold up the others.
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'open_epoch', 'open_batch', 'open_bytes')
 if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
   return 'EPOCH'
 end
-if meta[4] ~= ARGV[3] or meta[5] ~= ARGV[4] then
+if meta[4] ~= ARGV[3] or meta[5] ~= ARGV[4] or (ARGV[5] == 'R' and tonumber(meta[4]) >= tonumber(meta[3])) then
   return 0
 end
 
--- The first version of all that were set aside under the key.
-local function earlier(letter, first)
+-- The first version of all that were set aside under the key, which one letter stands for.
+local function bury(dead, letters, member, change, at, tries, reason, cause, value)
+  local letter, first = redis.call('HGET', letters, member), string.sub(change, 21, 36)
   if letter then
     local before = string.sub(letter, 21, 36)
-    for at = 1, 13, 4 do
-      local x, y = struct.unpack('>I4', before, at), struct.unpack('>I4', first, at)
+    for n = 1, 13, 4 do
+      local x, y = struct.unpack('>I4', before, n), struct.unpack('>I4', first, n)
       if x ~= y then
-        return x < y and before or first
+        first = x < y and before or first
+        break
       end
     end
+    redis.call('ZREM', dead, string.sub(letter, 5, 20) .. member)
   end
-  return first
+  redis.call('ZADD', dead, 0, string.sub(change, 5, 20) .. member)
+  local head = string.sub(change, 1, 20) .. first .. struct.pack('>I8I4', at, tries) .. reason
+  redis.call('HSET', letters, member, head .. struct.pack('>I4', #cause) .. cause .. value)
 end
 
-local cause = struct.pack('>I4', #ARGV[5]) .. ARGV[5]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local bytes = tonumber(meta[6] or 0)
-for n = 6, #KEYS do
+for n = 7, #KEYS do
   local key = KEYS[n]
   local member = string.sub(key, #KEYS[1] - 1)
   local frozen = redis.call('HMGET', KEYS[3], 'h' .. member, 'v' .. member)
@@ -44,15 +52,15 @@ for n = 6, #KEYS do
     if kind == '\215C\1' or (kind == '\215D\1' and version == string.sub(frozen[1], 13, 28)) then
       redis.call('DEL', key)
     end
-    redis.call('ZADD', KEYS[4], 0, member)
-    local first = earlier(redis.call('HGET', KEYS[5], member), string.sub(frozen[1], 29))
-    redis.call('HSET', KEYS[5], member, string.sub(frozen[1], 9, 28) .. first .. cause .. frozen[2])
+    local tries = tonumber(redis.call('HGET', KEYS[6], member) or 0) + (ARGV[5] == 'R' and 1 or 0)
+    redis.call('HDEL', KEYS[6], member)
+    bury(KEYS[4], KEYS[5], member, string.sub(frozen[1], 9), now, tries, ARGV[5], ARGV[6], frozen[2])
   end
 end
 
 local left = redis.call('ZCARD', KEYS[2])
 if left == 0 then
-  redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes')
+  redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes', 'open_tries', 'open_keep')
 else
   redis.call('HSET', KEYS[1], 'open_bytes', bytes)
 end

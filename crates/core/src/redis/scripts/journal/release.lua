@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- In a recovery, drops or dissolves a page of the open batch. The second form of `ShardState::release` in
+-- In a recovery, drops some of the open batch, or dissolves a page of it. The second form of `ShardState::release` in
 -- entry/shard/recovery.rs.
--- KEYS: the shard's meta, dirty, frozen, open; ARGV: identity, epoch, the batch's epoch and number, 'DROP' or 'DISSOLVE'.
+-- KEYS: the shard's meta, dirty, frozen, open, strikes, dead, letters, then the keys to drop; ARGV: identity, epoch, the batch's epoch
+-- and number, 'DROP' or 'DISSOLVE'.
 -- Answers how many changes the batch still holds. Writes the entries of the frozen keys: their names start as KEYS[1] does, so
 -- they lie in the same slot.
 -- Keeps: only while the shard recovers on this very server, in this epoch, and only the open batch of that name, which ends with
@@ -14,11 +15,28 @@ if meta[3] ~= ARGV[3] or meta[4] ~= ARGV[4] then
   return 0
 end
 
+local function less(a, b)
+  for at = 1, 13, 4 do
+    local x, y = struct.unpack('>I4', a, at), struct.unpack('>I4', b, at)
+    if x ~= y then
+      return x < y
+    end
+  end
+  return false
+end
+
 local stem = string.sub(KEYS[1], 1, -5) .. 'e:'
 local bytes, dirty_bytes = tonumber(meta[5] or 0), tonumber(meta[6] or 0)
-for _, member in ipairs(redis.call('ZRANGE', KEYS[3], 0, 199)) do
+local page = {}
+if ARGV[5] == 'DROP' then
+  for n = 8, #KEYS do
+    page[n - 7] = string.sub(KEYS[n], #KEYS[1] - 1)
+  end
+else
+  page = redis.call('ZRANGE', KEYS[3], 0, 199)
+end
+local function release(member, frozen)
   local key = stem .. member
-  local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
   bytes = math.max(0, bytes - #frozen[2])
   redis.call('HDEL', KEYS[4], 'h' .. member, 'v' .. member)
   redis.call('ZREM', KEYS[3], member)
@@ -27,6 +45,13 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[3], 0, 199)) do
   local kind = type(head) == 'string' and string.sub(head, 1, 3)
   local change = kind and #head == 39 and string.sub(head, 4) or string.rep('\0', 36)
   if ARGV[5] == 'DROP' then
+    -- SQL has it: what was set aside before is outdated, and it is no suspect any more.
+    redis.call('HDEL', KEYS[5], member)
+    local letter = redis.call('HGET', KEYS[7], member)
+    if letter and not less(string.sub(frozen[1], 13, 28), string.sub(letter, 5, 20)) then
+      redis.call('HDEL', KEYS[7], member)
+      redis.call('ZREM', KEYS[6], string.sub(letter, 5, 20) .. member)
+    end
     -- Its own entry goes, a newer one stays, and whatever is being filled was read before.
     if kind == '\215C\1' or (kind == '\215D\1' and string.sub(change, 5, 20) == string.sub(frozen[1], 13, 28)) then
       redis.call('DEL', key)
@@ -41,11 +66,17 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[3], 0, 199)) do
     redis.call('ZADD', KEYS[2], (struct.unpack('>I8', frozen[1])), member)
   end
 end
+for _, member in ipairs(page) do
+  local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
+  if frozen[1] then
+    release(member, frozen)
+  end
+end
 
 redis.call('HSET', KEYS[1], 'dirty_bytes', dirty_bytes)
 local left = redis.call('ZCARD', KEYS[3])
 if left == 0 then
-  redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes')
+  redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes', 'open_tries', 'open_keep')
 else
   -- From here on it lacks keys because they were released.
   redis.call('HSET', KEYS[1], 'open_bytes', bytes, 'open_whole', 1)

@@ -1,42 +1,58 @@
 #!lua flags=allow-oom
 -- In a recovery, drops dirty changes or sets them aside. The second form of `ShardState::supersede` in entry/shard/recovery.rs.
--- KEYS: the shard's meta, dirty, dead, letters, frozen, then the keys; ARGV: identity, epoch, and to set them aside: cause.
--- Keeps: only while the shard recovers on this very server, in this epoch; a change of a key that is in the open batch is newer, and stays. Runs when
--- memory is full: it makes room.
+-- KEYS: the shard's meta, dirty, dead, letters, frozen, strikes, then the keys; ARGV: identity, epoch, and to set them aside: cause.
+-- Keeps: only while the shard recovers on this very server, in this epoch; a change of a key that is in the open batch is newer,
+-- and stays; what was set aside before is outdated, too, or as ambiguous. Runs when memory is full: it makes room.
 local meta = redis.call('HMGET', KEYS[1], 'recovering', 'epoch', 'dirty_bytes')
 if meta[1] ~= ARGV[1] or meta[2] ~= ARGV[2] then
   return 'EPOCH'
 end
 
--- The first version of all that were set aside under the key.
-local function earlier(letter, first)
+-- The first version of all that were set aside under the key, which one letter stands for.
+local function bury(dead, letters, member, change, at, tries, reason, cause, value)
+  local letter, first = redis.call('HGET', letters, member), string.sub(change, 21, 36)
   if letter then
     local before = string.sub(letter, 21, 36)
-    for at = 1, 13, 4 do
-      local x, y = struct.unpack('>I4', before, at), struct.unpack('>I4', first, at)
+    for n = 1, 13, 4 do
+      local x, y = struct.unpack('>I4', before, n), struct.unpack('>I4', first, n)
       if x ~= y then
-        return x < y and before or first
+        first = x < y and before or first
+        break
       end
     end
+    redis.call('ZREM', dead, string.sub(letter, 5, 20) .. member)
   end
-  return first
+  redis.call('ZADD', dead, 0, string.sub(change, 5, 20) .. member)
+  local head = string.sub(change, 1, 20) .. first .. struct.pack('>I8I4', at, tries) .. reason
+  redis.call('HSET', letters, member, head .. struct.pack('>I4', #cause) .. cause .. value)
 end
 
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local bytes = tonumber(meta[3] or 0)
-for n = 6, #KEYS do
+for n = 7, #KEYS do
   local key = KEYS[n]
   local member = string.sub(key, #KEYS[1] - 1)
-  if not redis.call('ZSCORE', KEYS[5], member) and redis.call('ZREM', KEYS[2], member) == 1 then
-    local entry = redis.pcall('GET', key)
-    if type(entry) == 'string' and string.sub(entry, 1, 3) == '\215D\1' then
-      local change = #entry >= 39 and string.sub(entry, 4, 39) or string.rep('\0', 36)
-      local value = string.sub(entry, 40)
-      bytes = math.max(0, bytes - #value)
-      redis.call('DEL', key)
-      if ARGV[3] then
-        change = string.sub(change, 1, 20) .. earlier(redis.call('HGET', KEYS[4], member), string.sub(change, 21))
-        redis.call('ZADD', KEYS[3], 0, member)
-        redis.call('HSET', KEYS[4], member, change .. struct.pack('>I4', #ARGV[3]) .. ARGV[3] .. value)
+  if not redis.call('ZSCORE', KEYS[5], member) then
+    local letter = redis.call('HGET', KEYS[4], member)
+    if letter and ARGV[3] then
+      redis.call('HSET', KEYS[4], member, string.sub(letter, 1, 48) .. 'A' .. string.sub(letter, 50))
+    elseif letter then
+      redis.call('HDEL', KEYS[4], member)
+      redis.call('ZREM', KEYS[3], string.sub(letter, 5, 20) .. member)
+    end
+    if redis.call('ZREM', KEYS[2], member) == 1 then
+      local tries = tonumber(redis.call('HGET', KEYS[6], member) or 0)
+      redis.call('HDEL', KEYS[6], member)
+      local entry = redis.pcall('GET', key)
+      if type(entry) == 'string' and string.sub(entry, 1, 3) == '\215D\1' then
+        local change = #entry >= 39 and string.sub(entry, 4, 39) or string.rep('\0', 36)
+        local value = string.sub(entry, 40)
+        bytes = math.max(0, bytes - #value)
+        redis.call('DEL', key)
+        if ARGV[3] then
+          bury(KEYS[3], KEYS[4], member, change, now, tries, 'A', ARGV[3], value)
+        end
       end
     end
   end

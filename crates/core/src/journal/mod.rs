@@ -7,6 +7,8 @@
 //!
 //! [`Kind::Fenced`]: crate::error::Kind::Fenced
 
+mod dead_letter;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use std::time::Duration;
 use crate::cache::{BoxFuture, Bytes, Declaration, Entries, Id};
 use crate::error::{Error, Result};
 pub use crate::level::{Confirm, Level};
+
+pub use dead_letter::{DeadLetter, Park, Reason, Redriven};
 
 /// One operation handles at most so many keys: no script holds up the server for longer.
 pub const PAGE: usize = 200;
@@ -82,18 +86,27 @@ pub struct Status {
     pub installed: bool,
     /// The epoch of the last open.
     pub epoch: u64,
+    /// The last epoch in which it was ready on this server: what was flushed in a later one, was flushed from another.
+    pub known: u64,
     /// Changes that are in no batch yet.
     pub dirty: u64,
     /// Their bytes.
     pub dirty_bytes: u64,
-    /// For how long the oldest change has waited, the open batch's first one included.
+    /// Of them, those that failed alone and are held back for a while.
+    pub delayed: u64,
+    /// For how long the oldest change has waited, the open batch's first one included; one that failed alone counts from when it
+    /// is tried again.
     pub oldest: Option<Duration>,
+    /// Changes that failed alone and are neither in SQL nor set aside yet.
+    pub suspects: u64,
     /// The last batch that is over, for all that the shard knows: an open one is not.
     pub over: u64,
     /// Changes in the open batch.
     pub open: u64,
     /// Their bytes.
     pub open_bytes: u64,
+    /// How often it was claimed again from its start.
+    pub tries: u64,
     /// Changes that were set aside for a person to look at.
     pub dead: u64,
     /// The last version given.
@@ -177,6 +190,9 @@ pub struct Install {
     pub epoch: u64,
     /// The fence's last batch.
     pub batch: u64,
+    /// Another server was in use in between: what this one holds must be compared with SQL's batch log, though it is the one that the
+    /// shard was installed on.
+    pub diverged: bool,
 }
 
 /// The answer to an install.
@@ -184,7 +200,7 @@ pub struct Install {
 pub enum Installed {
     /// The shard goes on in the new epoch.
     Ready,
-    /// The server is not the one on which the shard was installed last: what it holds must first be compared with SQL's batch
+    /// The server is not the one on which the shard was installed last, or not the only one: what it holds must first be compared with SQL's batch
     /// log. Until [`resume`](Journal::resume), nothing is accepted and nothing read.
     Recover(Found),
     /// The server is another one than said, or the epoch is not newer.
@@ -194,6 +210,8 @@ pub enum Installed {
 /// What a server that takes part anew holds of a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
+    /// The last epoch in which it was ready: what was flushed in a later one it does not know.
+    pub epoch: u64,
     /// The last batch that it knows of.
     pub batch: u64,
     /// Its open batch.
@@ -215,6 +233,8 @@ pub struct Freeze {
     pub max_keys: u64,
     /// No further one once there are so many bytes.
     pub max_bytes: u64,
+    /// What failed alone is frozen alone: before the others, or after them.
+    pub suspects_first: bool,
 }
 
 /// One frozen change.
@@ -239,6 +259,19 @@ pub struct Claimed {
     pub items: Vec<Item>,
     /// This was the last page, and nothing is added to the batch any more.
     pub whole: bool,
+    /// How often it was claimed again from its start: tries that nobody reported the end of are among them.
+    pub tries: u64,
+    /// How often the page's first change failed alone before.
+    pub strikes: u64,
+}
+
+/// The answer to a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// The open batch's name from now on.
+    pub id: BatchId,
+    /// Some of the rest is still in it: split it again, by that name.
+    pub more: bool,
 }
 
 /// One flushed change.
@@ -252,24 +285,11 @@ pub struct Ack {
 
 /// What to do with an open batch of which a recovery has decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Release {
-    /// SQL has it: drop it, and the entries that it holds.
-    Drop,
-    /// SQL does not have it, and another batch took its number: its changes are dirty again, where nothing newer is.
+pub enum Release<'a> {
+    /// SQL has these of its changes: they are dropped, and their entries.
+    Drop(&'a [Bytes]),
+    /// SQL does not have it, or has only what was dropped: a page of its changes is dirty again, where nothing newer is.
     Dissolve,
-}
-
-/// A change that was set aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The cache key.
-    pub key: Bytes,
-    /// Which change of it.
-    pub version: Version,
-    /// Why.
-    pub cause: String,
-    /// The value entry as it was accepted.
-    pub value: Bytes,
 }
 
 /// The dirty set. Answers are in the order of the questions; no operation is given more than [`PAGE`] keys.
@@ -320,22 +340,48 @@ pub trait Journal: Entries {
     /// the open batch (any more).
     fn acknowledge<'a>(&'a self, at: &'a At, batch: BatchId, acks: &'a [Ack]) -> BoxFuture<'a, Result<u64>>;
 
-    /// Sets changes of the open batch aside as dead letters.
-    fn park<'a>(&'a self, at: &'a At, batch: BatchId, keys: &'a [Bytes], cause: &'a str) -> BoxFuture<'a, Result<u64>>;
+    /// Sets changes of the open batch aside as dead letters. Says how many it still holds; 0 also if it is not the open batch (any
+    /// more). What was refused only if the batch was frozen in an earlier epoch: in its own, a try of it may yet land.
+    fn park<'a>(&'a self, at: &'a At, batch: BatchId, park: Park<'a>) -> BoxFuture<'a, Result<u64>>;
+
+    /// The first `keep` changes of the open batch become a batch of its own name, a page of the rest is dirty again, where nothing
+    /// newer is. Only if it was frozen in an earlier epoch, or is being split already: in its own, a try of it may yet land. `None`
+    /// if it is not the open batch (any more).
+    fn split<'a>(&'a self, at: &'a At, batch: BatchId, keep: u64) -> BoxFuture<'a, Result<Option<Split>>>;
+
+    /// The only change of the open batch failed: it is dirty again, is not due for so long, and is frozen alone from now on. Only if
+    /// the batch was frozen in an earlier epoch. False if it is not the open batch (any more), or holds more.
+    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration) -> BoxFuture<'a, Result<bool>>;
 
     /// In a recovery: at most [`PAGE`] of the keys that are dirty, from the `from`-th on.
     fn dirty<'a>(&'a self, at: &'a At, from: u64) -> BoxFuture<'a, Result<Vec<Bytes>>>;
 
-    /// In a recovery: drops the dirty changes of these keys, or sets them aside if there is a cause; those of keys that are in the
-    /// open batch stay, for they are newer.
+    /// In a recovery: drops the dirty changes of these keys, and their dead letters, or with a cause sets them aside as ambiguous,
+    /// and marks their letters so; those of keys that are in the open batch stay, for they are newer.
     fn supersede<'a>(&'a self, at: &'a At, keys: &'a [Bytes], cause: Option<&'a str>) -> BoxFuture<'a, Result<()>>;
 
-    /// In a recovery: a page of the open batch is dropped or dissolved. Says how many it still holds.
-    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release) -> BoxFuture<'a, Result<u64>>;
+    /// In a recovery: a part of the open batch is dropped or dissolved. Says how many it still holds.
+    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release<'a>) -> BoxFuture<'a, Result<u64>>;
 
     /// Ends a recovery: the shard is a new incarnation, on this server.
     fn resume<'a>(&'a self, at: &'a At, install: &'a Install) -> BoxFuture<'a, Result<()>>;
 
-    /// A page of dead letters, in key order after `after`.
-    fn dead_letters<'a>(&'a self, shard: &'a Shard, after: Option<&'a Bytes>) -> BoxFuture<'a, Result<Vec<DeadLetter>>>;
+    /// A page of dead letters, in the order in which they were accepted, after the letter of that version and key. At most [`PAGE`],
+    /// and no further one after 4 MiB.
+    fn dead_letters<'a>(
+        &'a self,
+        shard: &'a Shard,
+        after: Option<&'a (Version, Bytes)>,
+    ) -> BoxFuture<'a, Result<Vec<DeadLetter>>>;
+
+    /// Makes dead letters of these keys and versions dirty again, as if they were accepted now.
+    fn redrive<'a>(
+        &'a self,
+        shard: &'a Shard,
+        letters: &'a [(Bytes, Version)],
+        bounds: Bounds,
+    ) -> BoxFuture<'a, Result<Vec<Redriven>>>;
+
+    /// Removes dead letters of these keys and versions. Says how many there were.
+    fn discard<'a>(&'a self, shard: &'a Shard, letters: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<u64>>;
 }

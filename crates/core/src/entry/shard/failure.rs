@@ -1,0 +1,96 @@
+//! A batch that fails: split in two, and in the end the one change that fails alone is held back, or set aside.
+//!
+//! **Invariant.** No try of a batch takes effect once it was split, or its change held back or set aside. So all of that needs an
+//! epoch that is later than the batch's own: whoever opened the shard anew has learned from SQL that it is not in effect, and no
+//! earlier flush can land any more. What stays in the open batch gets another number, for the batch log must never name under one
+//! number what was flushed under it in part.
+
+use super::{Dead, Frozen, Open, ShardState};
+use crate::cache::Bytes;
+use crate::entry::held::Held;
+use crate::error::Result;
+use crate::journal::{BatchId, Identity, PAGE, Park, Reason, Split};
+
+impl ShardState {
+    /// `Journal::split`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn split(&mut self, identity: &Identity, epoch: u64, batch: BatchId, keep: u64) -> Result<Option<Split>> {
+        let meta = self.led(identity, epoch)?;
+        let (open, keep) = match meta.open {
+            Some(open) if open.id == batch && batch.epoch < epoch => {
+                meta.batch += 1;
+                (Open { id: BatchId { epoch, batch: meta.batch }, whole: true, ..open }, keep)
+            }
+            Some(Open { id, keep: Some(keep), .. }) if id == batch => (meta.open.unwrap_or_default(), keep),
+            _ => return Ok(None),
+        };
+        meta.open = Some(Open { keep: Some(keep), ..open });
+        let first = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
+        let rest = self.order.len().saturating_sub(first);
+        let page: Vec<Bytes> = self.order.values().rev().take(rest.min(PAGE)).cloned().collect();
+        for key in &page {
+            let Some(frozen) = self.thaw(key) else { continue };
+            let since = frozen.since;
+            self.dissolve(key, frozen, since);
+        }
+        Ok(Some(Split { id: open.id, more: rest > PAGE }))
+    }
+
+    /// `Journal::delay`, for `pause` milliseconds.
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn delay(&mut self, identity: &Identity, epoch: u64, batch: BatchId, pause: u64, now: u64) -> Result<bool> {
+        let open = self.led(identity, epoch)?.open.filter(|open| open.id == batch && batch.epoch < epoch);
+        if open.is_none() || self.order.len() != 1 {
+            return Ok(false);
+        }
+        if let Some(key) = self.order.values().next().cloned()
+            && let Some(frozen) = self.thaw(&key)
+        {
+            self.dissolve(&key, frozen, now + pause);
+            *self.strikes.entry(key).or_default() += 1;
+        }
+        Ok(true)
+    }
+
+    /// `Journal::park`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn park(&mut self, identity: &Identity, epoch: u64, batch: BatchId, park: Park<'_>, now: u64) -> Result<u64> {
+        let settled = |open: &Open| park.reason != Reason::Refused || open.id.epoch < epoch;
+        if self.led(identity, epoch)?.open.filter(settled).map(|open| open.id) != Some(batch) {
+            return Ok(0);
+        }
+        for key in park.keys {
+            let Some(frozen) = self.thaw(key) else { continue };
+            self.settle(key, &frozen, None);
+            let tries = self.strikes.remove(key).unwrap_or(0) + u64::from(park.reason == Reason::Refused);
+            self.bury(key, Dead { change: frozen.change, reason: park.reason, cause: park.cause.to_owned(), tries, at: now });
+        }
+        Ok(self.frozen.len() as u64)
+    }
+
+    /// What was frozen is dirty again, due since then, unless a newer change stands for both.
+    pub(super) fn dissolve(&mut self, key: &Bytes, frozen: Frozen, since: u64) {
+        if let Some(queued) = self.dirty.get(key).copied() {
+            if let Some(Held::Dirty(newer)) = self.entries.get_mut(key) {
+                newer.first = frozen.change.first;
+            }
+            if since > frozen.since {
+                // It is held back with the other.
+                self.queue.remove(&(queued, key.clone()));
+                self.enqueue(key, since);
+            }
+            return;
+        }
+        if let Some(meta) = &mut self.meta {
+            meta.dirty_bytes += frozen.change.value.len() as u64;
+        }
+        self.entries.insert(key.clone(), Held::Dirty(frozen.change));
+        self.enqueue(key, since);
+    }
+}
