@@ -1,4 +1,4 @@
-//! Who flushes a shard. It saves work and gives no safety: that comes from the fence in SQL alone.
+//! Who flushes a shard: as a rule its owner, see `members`. It saves work and gives no safety: that comes from the fence in SQL alone.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! **Write-back**: accept in Redis, flush to SQL in bulk later.
 //!
-//! A [`put`](WriteBack::put) is answered as soon as Redis has accepted it; a flusher in one of the processes brings it to SQL
-//! soon after, many changes in one transaction, the last change of each key only. Reads see what was accepted.
+//! A [`put`](WriteBack::put) is answered as soon as Redis has accepted it; a flusher brings it to SQL soon after, many changes in one
+//! transaction, the last change of each key only: that of one of the processes, among which the shards of the namespace are divided.
+//! Reads see what was accepted.
 //!
 //! # What is promised
 //!

@@ -233,6 +233,7 @@ async fn the_least_that_a_user_needs_is_enough() {
     let journal: RedisJournal = Redis::builder(url).prefix("prod").connect().await.expect("let in").into();
     open(&journal, 1).await;
     accepted(&journal, &[put("1", "x")]).await;
+    assert_eq!(journal.present("posts", id(1), LONG).await.ok(), Some(vec![id(1)]));
     let declared = Declaration { namespace: "posts".into(), mode: "write-back", no_eviction: true, persistence: true };
     for level in [Level::Replicated(1), Level::LocalFsync] {
         assert!(journal.unmet(&declared, level).await.expect("an answer").is_empty());

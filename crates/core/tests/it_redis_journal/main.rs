@@ -14,6 +14,7 @@ mod dump;
 mod faults;
 mod levels;
 mod machine;
+mod members;
 mod op;
 mod place;
 mod shard;

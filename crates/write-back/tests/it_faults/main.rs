@@ -17,6 +17,7 @@ mod refusals;
 mod rig;
 mod rivals;
 mod shutdown;
+mod spread;
 mod sql_away;
 mod takeover;
 mod window;
