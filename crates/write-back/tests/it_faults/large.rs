@@ -5,7 +5,7 @@ use std::time::Duration;
 use writeway_back::diesel::prelude::*;
 use writeway_back::diesel::{self, QueryResult};
 use writeway_back::diesel_async::{AsyncPgConnection, RunQueryDsl};
-use writeway_back::{Change, Kind, Sql, SqlTable};
+use writeway_back::{Change, Kind, Redis, Sql, SqlTable};
 use writeway_testkit::harness::{Score, Scores, number, score, scores};
 
 use crate::rig::{Rig, builder, cache, eventually, flushed, write_all};
@@ -96,18 +96,19 @@ async fn a_bind_per_column_fits_if_the_batch_does() {
 async fn a_row_of_five_megabytes_lands() {
     let Some(rig) = Rig::new("long").await else { return };
     let long = |player: i32, points: i64| Score { note: Some("5".repeat(5 << 20)), ..score(player, points) };
-    let handle = rig.build(|builder| {
-        let builder = builder.max_value_bytes(6 << 20).max_dirty_bytes(256 << 20).call_timeout(Duration::from_secs(10));
-        builder.flush_timeout(Duration::from_secs(5))
-    });
-    let handle = handle.await;
+    let table: Sql<Scores> = Sql::new(rig.schema.pool(3, Duration::from_millis(3_500)).await);
+    let cache = Redis::builder(&rig.given.redis).prefix("long").response_timeout(Duration::from_secs(10));
+    let handle = builder(table).max_value_bytes(6 << 20).max_dirty_bytes(256 << 20).call_timeout(Duration::from_secs(10));
+    let handle = handle.flush_timeout(Duration::from_secs(5)).build(cache.connect().await.expect("redis lets us in"));
+    let handle = handle.await.expect("build");
     for player in 0..6 {
-        drop(eventually("an accept", async || handle.put(long(player, 1)).await.ok()).await);
+        drop(handle.put(long(player, 1)).await.expect("accepted"));
     }
     // Among small ones, and over itself.
-    write_all(&handle, 6..500, 1).await;
-    drop(eventually("an accept", async || handle.put(long(0, 2)).await.ok()).await);
-    flushed(&handle).await;
+    let some = (6..500).map(|player| Change::Put(score(player, 1))).collect();
+    drop(handle.write(some).await.expect("accepted"));
+    drop(handle.put(long(0, 2)).await.expect("accepted"));
+    eventually("a flush", async || handle.flush().await.ok()).await;
     let found = handle.get(&(1, 0)).await.expect("read").expect("it is there");
     assert_eq!((found.points, found.note.map_or(0, |note| note.len())), (2, 5 << 20), "invariant violated: long rows are whole");
     let too_long = Score { note: Some("7".repeat(7 << 20)), ..score(9, 2) };
