@@ -74,20 +74,20 @@ pub trait Store: Clone + Send + Sync + 'static {
 /// **Invariant.** A batch is in effect at most once, and never after the shard was opened by somebody else: the one row of a
 /// shard's fence is read and written in the transaction of every flush.
 pub trait FencedStore: Store {
-    /// Makes sure that the bookkeeping is there, with so many shards unless the namespace has been opened before. Says how many
-    /// it has. With `migrate`, creates the tables first.
+    /// Makes sure that the bookkeeping is there, with so many shards unless the namespace has been opened before. Tells the epoch of
+    /// each shard that it has. With `migrate`, creates the tables first.
     ///
     /// # Errors
     /// `Invalid` if the tables are missing, with the SQL file to run.
-    fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> impl Future<Output = Result<u16>> + Send;
+    fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> impl Future<Output = Result<Vec<u64>>> + Send;
 
-    /// Raises the fence's epoch by one, and says what SQL knows; with `log`, the batch log too, from the last entry that is not
-    /// after that batch, read by a later statement of the same transaction: no batch of an earlier epoch lands after it. Waits for
+    /// Raises the fence's epoch by one, and says what SQL knows; with `log`, the batch log too, from the last entry that is neither
+    /// after that batch nor of a later epoch, read by a later statement of the same transaction: no batch of an earlier epoch lands after it. Waits for
     /// a flush that is under way.
     ///
     /// # Errors
     /// As [`fetch`](Store::fetch).
-    fn open(&self, shard: &Shard, log: Option<u64>) -> impl Future<Output = Result<Opened>> + Send;
+    fn open(&self, shard: &Shard, log: Option<BatchId>) -> impl Future<Output = Result<Opened>> + Send;
 
     /// In one transaction: checks and sets the fence, runs the changes, given in key order and at most one per key, notes the
     /// batch in the log under `keys`, trims the log, commits.

@@ -152,14 +152,15 @@ impl<S: FencedStore> WriteBackBuilder<S> {
             }
             store.prepare(&name, settings.shards, settings.migrate).await
         };
-        let count = until(&*runtime, deadline, ready).await.unwrap_or_else(|| Err(late()));
+        let epochs = until(&*runtime, deadline, ready).await.unwrap_or_else(|| Err(late()));
         // What is made here can be made again: no change of the caller's is in doubt.
-        let count = count.map_err(|e| e.with_outcome(Outcome::NotApplied).during("build", &name))?;
+        let epochs = epochs.map_err(|e| e.with_outcome(Outcome::NotApplied).during("build", &name))?;
+        let count = u16::try_from(epochs.len()).unwrap_or(u16::MAX);
         settings.check_parts(count, options.max_value_bytes)?;
         let shards: Vec<Shard> = (0..count).map(|number| Shard { namespace: name.clone(), number }).collect();
         let entries: Arc<dyn Entries> = journal.clone();
         let reads = Reads::new(store, entries, KeySpace::sharded(&shards), &options, true);
-        let handle = WriteBack::start(Engine::new(reads, journal, name, shards, settings, classify));
+        let handle = WriteBack::start(Engine::new(reads, journal, name, shards.into_iter().zip(epochs), settings, classify));
         handle.opened().await?;
         Ok(handle)
     }

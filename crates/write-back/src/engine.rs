@@ -21,6 +21,8 @@ pub(crate) struct Engine<S: FencedStore> {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) name: Arc<str>,
     pub(crate) shards: Vec<Shard>,
+    /// The epoch of each shard in SQL when this handle was built: a cache server that knows none so late was left since.
+    pub(crate) epochs: Vec<u64>,
     pub(crate) bounds: Bounds,
     /// So many dead letters a shard may have.
     pub(crate) max_dead: u64,
@@ -47,10 +49,11 @@ impl<S: FencedStore> Engine<S> {
         reads: Reads<S>,
         journal: Arc<dyn Journal>,
         name: Arc<str>,
-        shards: Vec<Shard>,
+        shards: impl Iterator<Item = (Shard, u64)>,
         settings: Settings,
         classify: Option<Arc<Classify>>,
     ) -> Self {
+        let (shards, epochs): (Vec<_>, Vec<_>) = shards.unzip();
         Engine {
             holder: Id::from(reads.runtime.random()),
             reads: Arc::new(reads),
@@ -65,6 +68,7 @@ impl<S: FencedStore> Engine<S> {
             flushed: watch::Sender::new(()),
             urgent: shards.iter().map(|_| AtomicBool::new(false)).collect(),
             shards,
+            epochs,
             wake: Notify::new(),
             sql: Semaphore::new(1),
             ending: AtomicBool::new(false),

@@ -76,7 +76,9 @@ impl<S: FencedStore> WriteBack<S> {
         let deadline = engine.runtime().now() + engine.settings.patience();
         for shard in 0..engine.shards.len() {
             // What others have accepted is not due for that.
-            let open = engine.wait_for(shard, deadline, Push::Open, |status, _| status.installed).await;
+            let open = engine
+                .wait_for(shard, deadline, Push::Open, |status, _| status.installed && status.epoch >= engine.epochs[shard])
+                .await;
             open.map_err(|e| engine.told(e, "build"))?;
         }
         Ok(())

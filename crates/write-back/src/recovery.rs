@@ -1,17 +1,21 @@
 //! Opening a shard: a new epoch, and, on a server that is not the one it was, the comparison with SQL.
 //!
 //! 1. Learn the server's identity, before SQL is asked: what is installed below is installed on that server or not at all.
-//! 2. SQL: the fence's epoch + 1. It waits for a flush under way; from here on no flush of an earlier epoch takes effect. If the
-//!    server is not the one that the shard was installed on, and holds changes, then the batch log, in a later statement: from the
-//!    last entry that is not after what the shard knows.
-//! 3. Install the epoch. On the same server that is all.
-//! 4. On another (Redis restarted, failed over, was restored, is empty), the shard accepts and answers nothing until the end:
-//!    * `own` is the last batch that it knows. If the log does not reach back to `own + 1`, nothing that was restored can be
-//!      judged: all of it is set aside.
-//!    * The open batch: if the log has it, drop it, and what was frozen into it in the part that was lost: dirty keys that the log
-//!      names in it; else, if its number was used by another since, its changes are dirty again;
-//!      else keep it.
-//!    * A dirty key that the log names in a batch after `own` is superseded: whole keys are flushed, so what SQL has is newer.
+//! 2. SQL: the fence's epoch + 1. It waits for a flush under way; from here on no flush of an earlier epoch takes effect. Then the
+//!    batch log, in a later statement: from the last entry that the shard knows. A server that is new and holds no change needs none.
+//! 3. Install the epoch. That is all on the server that the shard was installed on last, unless the log shows that another was in use
+//!    since: it names a batch that was frozen in an epoch which this server does not know. A server may come back as it was: a
+//!    failover that is undone, two addresses by turns.
+//! 4. On another (Redis restarted, failed over, was restored, is empty), or one that comes back, the shard accepts and answers
+//!    nothing until the end:
+//!    * `own` is the last batch that it knows, `known` the last epoch. An entry of the log is *later* if its batch is after `own` or its
+//!      epoch after `known`: from here on numbers were given twice. If the log does not reach back to what is common, nothing that
+//!      was restored can be judged: all of it is set aside.
+//!    * The open batch: of what the log has of it, the changes are dropped, and what was frozen into it in the part that was lost:
+//!      dirty keys that the log names in it. What the log lacks of it is dirty again; so is all of it if its number was used by
+//!      another since; else it is kept.
+//!    * A dirty key that the log names in a later batch is superseded: whole keys are flushed, so what SQL has is newer. So is a dead
+//!      letter of that key. On a server that comes back it is set aside: it may be newer.
 //!    * Last: a new incarnation on this server. Clean entries and fill leases of earlier ones are nothing from here on.
 //!
 //! Each step may be cut short: the next open begins again, and finds less to do.
@@ -20,8 +24,8 @@ use std::collections::HashSet;
 
 use writeway_core::cache::Bytes;
 use writeway_core::error::{Error, Result};
-use writeway_core::journal::{At, BatchId, Found, Install, Installed, PAGE, Release};
-use writeway_core::store::{FencedStore, Opened};
+use writeway_core::journal::{At, BatchId, Found, Install, Installed, PAGE, Release, Status};
+use writeway_core::store::{FencedStore, Logged, Opened};
 
 use crate::engine::Engine;
 use crate::stats::Counters;
@@ -29,38 +33,71 @@ use crate::stats::Counters;
 /// Why a restored change was set aside.
 const AMBIGUOUS: &str = "restored by a cache server that is older than the batch log reaches: sql may have something newer";
 
+/// The same where both sides went on.
+const DIVERGED: &str = "two cache servers were in use at a time: sql has another change of the key, accepted by the other";
+
 /// After so many pages the flush lease is renewed.
 const RENEW: u32 = 16;
 
 /// What becomes of what a restored server holds.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
-    open: Option<(BatchId, Release)>,
-    /// Of an open batch that SQL has and that was frozen further than is known here: all its keys. What is dirty of them, and not
-    /// frozen, is in SQL.
-    frozen_later: Vec<Bytes>,
+    open: Open,
     dirty: Fate,
+}
+
+/// The open batch.
+#[derive(Debug, PartialEq, Eq)]
+enum Open {
+    /// It goes on, or there is none.
+    Keep,
+    /// SQL has these keys of it. What was frozen further than is known here is dirty yet.
+    InSql { id: BatchId, keys: Vec<Bytes>, whole: bool },
+    /// It is not in SQL, and another took its number.
+    Dissolve(BatchId),
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     /// These keys have something newer in SQL.
     Superseded(HashSet<Bytes>),
+    /// Of these keys something was accepted on either server: nobody can tell which is newer.
+    Diverged(HashSet<Bytes>),
     /// Nobody can tell.
     Ambiguous,
 }
 
 /// Step 4, as a function of what the server holds and what SQL knows.
-fn plan(found: &Found, opened: Opened) -> Plan {
-    let own = found.batch;
-    let reaches = opened.batch <= own || opened.log.first().is_some_and(|first| first.id.batch <= own + 1);
+fn plan(found: &Found, opened: Opened, diverged: bool) -> Plan {
+    let is_common = |logged: &Logged| logged.id.batch <= found.batch && logged.id.epoch <= found.epoch;
+    let has_later = opened.log.iter().any(|logged| !is_common(logged));
+    // Numbers that were given twice hide what was trimmed between them.
+    let reused = opened.log.iter().any(|logged| !is_common(logged) && logged.id.batch <= found.batch);
+    let reaches = match opened.log.first() {
+        Some(first) if has_later => is_common(first) || first.id.batch == 1 || (first.id.batch == found.batch + 1 && !reused),
+        _ => opened.batch <= found.batch,
+    };
     let logged = opened.log.iter().find(|logged| found.open == Some(logged.id));
-    let how = if logged.is_some() { Release::Drop } else { Release::Dissolve };
-    let open = found.open.filter(|id| logged.is_some() || id.batch <= opened.batch).map(|id| (id, how));
-    let frozen_later = logged.filter(|_| !found.whole).map_or_else(Vec::new, |logged| logged.keys.clone());
-    let later = opened.log.into_iter().filter(|logged| logged.id.batch > own);
-    let dirty = if reaches { Fate::Superseded(later.flat_map(|logged| logged.keys).collect()) } else { Fate::Ambiguous };
-    Plan { open, frozen_later, dirty }
+    let open = match (found.open, logged) {
+        (Some(id), Some(logged)) => Open::InSql { id, keys: logged.keys.clone(), whole: found.whole },
+        (Some(id), None) if id.batch <= opened.batch => Open::Dissolve(id),
+        _ => Open::Keep,
+    };
+    let later = opened.log.into_iter().filter(|logged| !is_common(logged) && found.open != Some(logged.id));
+    let dirty = match later.flat_map(|logged| logged.keys).collect() {
+        _ if !reaches => Fate::Ambiguous,
+        keys if diverged => Fate::Diverged(keys),
+        keys => Fate::Superseded(keys),
+    };
+    Plan { open, dirty }
+}
+
+/// Step 3: whether another server was in use since the shard was installed on the one that it knows.
+fn has_diverged(status: &Status, opened: &Opened) -> bool {
+    let elsewhere = opened.log.iter().any(|logged| logged.id.epoch > status.epoch);
+    // The open batch is in effect, and somebody may have flushed it who had less of it.
+    let unclear = status.open > 0 && opened.batch > status.over && opened.epoch > status.epoch + 1;
+    status.installed && (elsewhere || unclear)
 }
 
 /// A shard that this process has opened.
@@ -77,11 +114,13 @@ impl<S: FencedStore> Engine<S> {
     /// `Fenced` if somebody else opened it at the same time, or the server changed meanwhile: look again.
     pub(crate) async fn open(&self, shard: usize) -> Result<Own> {
         let status = self.status(shard).await?;
-        // What holds no change needs no judging, however long the log is.
-        let log = (!status.installed && status.dirty + status.open > 0).then_some(status.over);
+        // What is new and holds no change needs no judging, however long the log is.
+        let judged = status.installed || status.dirty + status.open + status.dead > 0;
+        let log = judged.then_some(BatchId { epoch: status.known, batch: status.over });
         let asked = self.in_sql(self.settings.flush_timeout * 2, self.reads.store.open(&self.shards[shard], log)).await;
         let opened = asked.unwrap_or_else(|| Err(Error::unavailable("sql did not open the shard in time")))?;
-        let install = Install { identity: status.identity, epoch: opened.epoch, batch: opened.batch };
+        let diverged = has_diverged(&status, &opened);
+        let install = Install { identity: status.identity, epoch: opened.epoch, batch: opened.batch, diverged };
         let (at, batch) = (At { shard: self.shards[shard].clone(), epoch: opened.epoch }, opened.batch);
         match self.ask(self.journal.install(&at.shard, &install)).await? {
             Installed::Ready => Ok(Own { at, batch }),
@@ -98,13 +137,50 @@ impl<S: FencedStore> Engine<S> {
     async fn recover(&self, shard: usize, at: &At, install: &Install, found: &Found, opened: Opened) -> Result<()> {
         // Whoever had it open before may have accepted what was never flushed.
         let is_new = opened.epoch == 1 && *found == Found::default();
-        let plan = plan(found, opened);
-        for page in plan.frozen_later.chunks(PAGE) {
-            self.ask(self.journal.supersede(at, page, None)).await?;
+        let elsewhere = opened.log.iter().any(|logged| logged.id.epoch > found.epoch);
+        let plan = plan(found, opened, install.diverged);
+        let returned = self.recover_open(at, &plan.open).await?;
+        let (kept, superseded, quarantined) = self.recover_dirty(shard, at, &plan.dirty).await?;
+        self.recover_letters(at, &plan.dirty).await?;
+        self.ask(self.journal.resume(at, install)).await?;
+        // The same server, and nobody flushed from another after all.
+        let nothing_happened = install.diverged && !elsewhere && returned == 0;
+        if !is_new && !nothing_happened {
+            Counters::add(&self.counters.loss_possible, 1);
+            tracing::warn!(
+                name: "recovery.done", shard = ?at.shard, kept, superseded, quarantined,
+                "redis is another server, or an older state: what had been accepted and not flushed may be lost"
+            );
         }
-        if let Some((batch, how)) = plan.open {
-            while self.ask(self.journal.release(at, batch, how)).await? > 0 {}
+        Ok(())
+    }
+
+    /// Says how much of a batch that is in SQL was not.
+    async fn recover_open(&self, at: &At, open: &Open) -> Result<u64> {
+        let (id, mut left) = match open {
+            Open::Keep => return Ok(0),
+            Open::Dissolve(id) => (*id, 1),
+            Open::InSql { id, keys, whole } => {
+                // All of it before any is released: from then on the batch counts as whole.
+                for page in keys.chunks(PAGE).filter(|_| !whole) {
+                    self.ask(self.journal.supersede(at, page, None)).await?;
+                }
+                let mut left = 0;
+                for page in keys.chunks(PAGE) {
+                    left = self.ask(self.journal.release(at, *id, Release::Drop(page))).await?;
+                }
+                (*id, left)
+            }
+        };
+        let returned = left;
+        while left > 0 {
+            left = self.ask(self.journal.release(at, id, Release::Dissolve)).await?;
         }
+        Ok(returned)
+    }
+
+    /// How many dirty changes were kept, superseded, set aside.
+    async fn recover_dirty(&self, shard: usize, at: &At, fate: &Fate) -> Result<(u64, usize, usize)> {
         let (mut from, mut superseded, mut quarantined) = (0, 0, 0);
         for page in 1.. {
             // It may take longer than the flush lease is held: nobody should begin anew meanwhile.
@@ -113,10 +189,7 @@ impl<S: FencedStore> Engine<S> {
             }
             let keys = self.ask(self.journal.dirty(at, from)).await?;
             let (count, last) = (keys.len(), keys.len() < PAGE);
-            let (drop, cause) = match &plan.dirty {
-                Fate::Superseded(newer) => (keys.into_iter().filter(|key| newer.contains(key)).collect::<Vec<_>>(), None),
-                Fate::Ambiguous => (keys, Some(AMBIGUOUS)),
-            };
+            let (drop, cause) = judged(fate, keys);
             if !drop.is_empty() {
                 self.ask(self.journal.supersede(at, &drop, cause)).await?;
             }
@@ -126,15 +199,29 @@ impl<S: FencedStore> Engine<S> {
                 break;
             }
         }
-        self.ask(self.journal.resume(at, install)).await?;
-        if !is_new {
-            Counters::add(&self.counters.loss_possible, 1);
-            tracing::warn!(
-                name: "recovery.done", shard = ?at.shard, kept = from, superseded, quarantined,
-                "redis is another server, or an older state: what had been accepted and not flushed may be lost"
-            );
+        Ok((from, superseded, quarantined))
+    }
+
+    async fn recover_letters(&self, at: &At, fate: &Fate) -> Result<()> {
+        let mut after = None;
+        loop {
+            let letters = self.ask(self.journal.dead_letters(&at.shard, after.as_ref())).await?;
+            let Some(last) = letters.last() else { return Ok(()) };
+            after = Some((last.version, last.key.clone()));
+            let (keys, cause) = judged(fate, letters.into_iter().map(|letter| letter.key).collect());
+            if !keys.is_empty() {
+                self.ask(self.journal.supersede(at, &keys, cause)).await?;
+            }
         }
-        Ok(())
+    }
+}
+
+/// Which of these changes do not stay, and why.
+fn judged(fate: &Fate, keys: Vec<Bytes>) -> (Vec<Bytes>, Option<&'static str>) {
+    match fate {
+        Fate::Superseded(newer) => (keys.into_iter().filter(|key| newer.contains(key)).collect(), None),
+        Fate::Diverged(newer) => (keys.into_iter().filter(|key| newer.contains(key)).collect(), Some(DIVERGED)),
+        Fate::Ambiguous => (keys, Some(AMBIGUOUS)),
     }
 }
 
@@ -154,33 +241,30 @@ mod tests {
     }
 
     fn planned(batch: u64, open: Option<BatchId>, opened: Opened) -> Plan {
-        plan(&Found { batch, open, whole: true, dirty: 1 }, opened)
+        plan(&Found { epoch: 2, batch, open, whole: true, dirty: 1 }, opened, false)
     }
 
     fn superseded(keys: &str) -> Fate {
         Fate::Superseded(keys.split_whitespace().map(Into::into).collect())
     }
 
+    fn in_sql(epoch: u64, batch: u64, keys: &str) -> Open {
+        Open::InSql { id: id(epoch, batch), keys: keys.split(' ').map(Into::into).collect(), whole: true }
+    }
+
     #[test]
     fn a_server_that_lost_nothing_keeps_everything() {
-        let open = Some(id(1, 3));
-        assert_eq!(
-            planned(3, open, opened(2, &[(id(1, 2), "a")])),
-            Plan { open: None, frozen_later: Vec::new(), dirty: superseded("") }
-        );
-        assert_eq!(
-            planned(2, None, opened(2, &[])),
-            Plan { open: None, frozen_later: Vec::new(), dirty: superseded("") },
-            "a log that was trimmed"
-        );
+        let kept = Plan { open: Open::Keep, dirty: superseded("") };
+        assert_eq!(planned(3, Some(id(1, 3)), opened(2, &[(id(1, 2), "a")])), kept);
+        assert_eq!(planned(2, None, opened(2, &[])), kept, "a log that was trimmed");
     }
 
     #[test]
     fn a_batch_that_is_in_the_log_is_dropped_and_one_whose_number_was_used_again_is_not() {
         let log = [(id(1, 2), "a"), (id(1, 3), "b")];
-        let dropped = Plan { open: Some((id(1, 3), Release::Drop)), frozen_later: Vec::new(), dirty: superseded("") };
+        let dropped = Plan { open: in_sql(1, 3, "b"), dirty: superseded("") };
         assert_eq!(planned(3, Some(id(1, 3)), opened(3, &log)), dropped);
-        let dissolved = Plan { open: Some((id(2, 3), Release::Dissolve)), frozen_later: Vec::new(), dirty: superseded("") };
+        let dissolved = Plan { open: Open::Dissolve(id(2, 3)), dirty: superseded("") };
         assert_eq!(
             planned(3, Some(id(2, 3)), opened(3, &log)),
             dissolved,
@@ -190,11 +274,15 @@ mod tests {
 
     #[test]
     fn a_batch_that_was_frozen_further_in_what_was_lost_takes_its_other_keys_along() {
-        let found = Found { batch: 3, open: Some(id(1, 3)), whole: false, dirty: 1 };
-        let later = plan(&found, opened(3, &[(id(1, 3), "a b")])).frozen_later;
-        assert_eq!(later, [b"a".to_vec(), b"b".to_vec()], "invariant violated: what sql has of a batch is not flushed again");
-        assert_eq!(plan(&Found { whole: true, ..found }, opened(3, &[(id(1, 3), "a b")])).frozen_later, Vec::<Bytes>::new());
-        assert_eq!(plan(&found, opened(2, &[(id(1, 2), "a b")])).frozen_later, Vec::<Bytes>::new(), "it is not in sql");
+        let found = Found { epoch: 2, batch: 3, open: Some(id(1, 3)), whole: false, dirty: 1 };
+        let keys = vec![b"a".to_vec(), b"b".to_vec()];
+        let open = plan(&found, opened(3, &[(id(1, 3), "a b")]), false).open;
+        assert_eq!(
+            open,
+            Open::InSql { id: id(1, 3), keys, whole: false },
+            "invariant violated: what sql has of a batch is not flushed again"
+        );
+        assert_eq!(plan(&found, opened(2, &[(id(1, 2), "a b")]), false).open, Open::Keep, "it is not in sql");
     }
 
     #[test]
@@ -202,6 +290,16 @@ mod tests {
         let log = [(id(1, 2), "a"), (id(1, 3), "b c"), (id(1, 4), "c d")];
         assert_eq!(planned(2, None, opened(4, &log)).dirty, superseded("b c d"));
         assert_eq!(planned(0, None, opened(1, &[(id(1, 1), "a")])).dirty, superseded("a"), "an empty server");
+    }
+
+    #[test]
+    fn what_another_server_flushed_is_later_whatever_its_number() {
+        let log = [(id(1, 2), "a"), (id(3, 3), "b"), (id(3, 4), "c")];
+        assert_eq!(
+            planned(5, None, opened(4, &log)).dirty,
+            superseded("b c"),
+            "invariant violated: numbers that were given twice are told apart by their epochs"
+        );
     }
 
     #[test]
@@ -213,9 +311,28 @@ mod tests {
         );
         assert_eq!(planned(1, None, opened(4, &[])).dirty, Fate::Ambiguous);
         let dissolved = planned(1, Some(id(1, 1)), opened(4, &[(id(1, 4), "a")]));
-        assert_eq!(
-            dissolved,
-            Plan { open: Some((id(1, 1), Release::Dissolve)), frozen_later: Vec::new(), dirty: Fate::Ambiguous }
+        assert_eq!(dissolved, Plan { open: Open::Dissolve(id(1, 1)), dirty: Fate::Ambiguous });
+        assert_eq!(planned(5, None, opened(5, &[(id(3, 5), "a")])).dirty, Fate::Ambiguous, "numbers given twice");
+    }
+
+    #[test]
+    fn what_both_servers_took_is_set_aside() {
+        let found = Found { epoch: 2, batch: 2, open: None, whole: true, dirty: 2 };
+        let opened = opened(3, &[(id(1, 2), "a"), (id(3, 3), "b")]);
+        let fate = plan(&found, opened, true).dirty;
+        assert_eq!(fate, Fate::Diverged([b"b".to_vec()].into()), "invariant violated: what both servers took is set aside");
+    }
+
+    #[test]
+    fn a_server_that_comes_back_is_compared() {
+        let status = |epoch, over, open| Status { installed: true, epoch, over, open, ..Status::default() };
+        let at = |epoch, batch, log: &[(BatchId, &str)]| Opened { epoch, ..opened(batch, log) };
+        assert!(!has_diverged(&status(2, 3, 0), &at(3, 3, &[(id(1, 3), "a")])));
+        assert!(!has_diverged(&status(2, 3, 1), &at(3, 4, &[(id(2, 4), "a")])), "flushed before a crash");
+        assert!(
+            has_diverged(&status(2, 3, 0), &at(4, 4, &[(id(1, 3), "a"), (id(3, 4), "b")])),
+            "invariant violated: a server that comes back is compared"
         );
+        assert!(has_diverged(&status(2, 3, 1), &at(4, 4, &[(id(2, 4), "a")])), "perhaps by somebody who had less of it");
     }
 }

@@ -85,6 +85,8 @@ pub struct Status {
     pub installed: bool,
     /// The epoch of the last open.
     pub epoch: u64,
+    /// The last epoch in which it was ready on this server: what was flushed in a later one, was flushed from another.
+    pub known: u64,
     /// Changes that are in no batch yet.
     pub dirty: u64,
     /// Their bytes.
@@ -187,6 +189,9 @@ pub struct Install {
     pub epoch: u64,
     /// The fence's last batch.
     pub batch: u64,
+    /// Another server was in use in between: what this one holds must be compared with SQL's batch log, though it is the one that the
+    /// shard was installed on.
+    pub diverged: bool,
 }
 
 /// The answer to an install.
@@ -194,7 +199,7 @@ pub struct Install {
 pub enum Installed {
     /// The shard goes on in the new epoch.
     Ready,
-    /// The server is not the one on which the shard was installed last: what it holds must first be compared with SQL's batch
+    /// The server is not the one on which the shard was installed last, or not the only one: what it holds must first be compared with SQL's batch
     /// log. Until [`resume`](Journal::resume), nothing is accepted and nothing read.
     Recover(Found),
     /// The server is another one than said, or the epoch is not newer.
@@ -204,6 +209,8 @@ pub enum Installed {
 /// What a server that takes part anew holds of a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
+    /// The last epoch in which it was ready: what was flushed in a later one it does not know.
+    pub epoch: u64,
     /// The last batch that it knows of.
     pub batch: u64,
     /// Its open batch.
@@ -277,10 +284,10 @@ pub struct Ack {
 
 /// What to do with an open batch of which a recovery has decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Release {
-    /// SQL has it: drop it, and the entries that it holds.
-    Drop,
-    /// SQL does not have it, and another batch took its number: its changes are dirty again, where nothing newer is.
+pub enum Release<'a> {
+    /// SQL has these of its changes: they are dropped, and their entries.
+    Drop(&'a [Bytes]),
+    /// SQL does not have it, or has only what was dropped: a page of its changes is dirty again, where nothing newer is.
     Dissolve,
 }
 
@@ -341,8 +348,8 @@ pub trait Journal: Entries {
     /// and marks their letters so; those of keys that are in the open batch stay, for they are newer.
     fn supersede<'a>(&'a self, at: &'a At, keys: &'a [Bytes], cause: Option<&'a str>) -> BoxFuture<'a, Result<()>>;
 
-    /// In a recovery: a page of the open batch is dropped or dissolved. Says how many it still holds.
-    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release) -> BoxFuture<'a, Result<u64>>;
+    /// In a recovery: a part of the open batch is dropped or dissolved. Says how many it still holds.
+    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release<'a>) -> BoxFuture<'a, Result<u64>>;
 
     /// Ends a recovery: the shard is a new incarnation, on this server.
     fn resume<'a>(&'a self, at: &'a At, install: &'a Install) -> BoxFuture<'a, Result<()>>;

@@ -24,17 +24,15 @@ pub(super) struct Fence {
 /// Only the last batch is kept in the log, for a repeated flush to be told from a new one: what a cache in the process forgets
 /// went with its process, and so did this.
 impl<K: Key, R: Row> FencedStore for MemoryStore<K, R> {
-    async fn prepare(&self, namespace: &str, shards: u16, _migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, _migrate: bool) -> Result<Vec<u64>> {
         let mut fences = lock(&self.table.fences);
-        let known = fences.keys().filter(|shard| *shard.namespace == *namespace).count();
-        if let Ok(known @ 1..) = u16::try_from(known) {
-            return Ok(known);
+        if !fences.keys().any(|shard| *shard.namespace == *namespace) {
+            fences.extend((0..shards).map(|number| (Shard { namespace: namespace.into(), number }, Fence::default())));
         }
-        fences.extend((0..shards).map(|number| (Shard { namespace: namespace.into(), number }, Fence::default())));
-        Ok(shards)
+        Ok(fences.iter().filter(|(shard, _)| *shard.namespace == *namespace).map(|(_, fence)| fence.epoch).collect())
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         let mut fences = lock(&self.table.fences);
         let fence = fences.entry(shard.clone()).or_default();
         fence.epoch += 1;

@@ -197,7 +197,7 @@ impl Journal for MemoryJournal {
         self.step(&at.shard.stem(), |shard, identity, now| shard.supersede(identity, at.epoch, keys, cause, now))
     }
 
-    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release) -> BoxFuture<'a, Result<u64>> {
+    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release<'a>) -> BoxFuture<'a, Result<u64>> {
         self.step(&at.shard.stem(), |shard, identity, _| shard.release(identity, at.epoch, batch, how))
     }
 

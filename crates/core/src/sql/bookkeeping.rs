@@ -53,12 +53,15 @@ macro_rules! bookkeeping {
                     conn.batch_execute(Self::MIGRATION_UP).await
                 }
 
-                async fn fences(conn: &mut Self, namespace: &str, shards: i32) -> QueryResult<i64> {
-                    let count = || fence::writeway_fence.filter(fence::namespace.eq(namespace)).count();
+                async fn fences(conn: &mut Self, namespace: &str, shards: i32) -> QueryResult<Vec<i64>> {
+                    let epochs = || {
+                        let fences = fence::writeway_fence.filter(fence::namespace.eq(namespace));
+                        fences.order(fence::shard).select(fence::epoch)
+                    };
                     // All or none are there. An insert that finds one waits for the flush that holds it, and has nothing to
                     // wait for.
-                    let found = count().get_result(conn).await?;
-                    if found > 0 {
+                    let found: Vec<i64> = epochs().load(conn).await?;
+                    if !found.is_empty() {
                         return Ok(found);
                     }
                     let first = (fence::namespace.eq(namespace), fence::shard.eq(0), fence::epoch.eq(0), fence::batch.eq(0));
@@ -67,7 +70,7 @@ macro_rules! bookkeeping {
                     if first.execute(conn).await? > 0 {
                         diesel::sql_query($rest).bind::<Text, _>(namespace).bind::<Integer, _>(shards).execute(conn).await?;
                     }
-                    count().get_result(conn).await
+                    epochs().load(conn).await
                 }
 
                 async fn raise(conn: &mut Self, shard: &Shard) -> QueryResult<Option<(i64, i64)>> {
@@ -76,10 +79,10 @@ macro_rules! bookkeeping {
                     Ok(Cached(raise).load(conn).await?.pop())
                 }
 
-                async fn log(conn: &mut Self, shard: &Shard, over: i64) -> QueryResult<Vec<(i64, i64, Vec<u8>)>> {
+                async fn log(conn: &mut Self, shard: &Shard, batch: i64, epoch: i64) -> QueryResult<Vec<(i64, i64, Vec<u8>)>> {
                     let of_shard = log::namespace.eq(&*shard.namespace).and(log::shard.eq(i32::from(shard.number)));
                     let batches = log::writeway_batch.filter(of_shard);
-                    let start = batches.filter(log::batch.le(over)).select(max(log::batch));
+                    let start = batches.filter(log::batch.le(batch).and(log::freeze_epoch.le(epoch))).select(max(log::batch));
                     let start: Option<i64> = start.get_result(conn).await?;
                     let batches = batches.filter(log::batch.ge(start.unwrap_or(0))).order(log::batch);
                     batches.select((log::batch, log::freeze_epoch, log::keys)).load(conn).await

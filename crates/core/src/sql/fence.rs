@@ -63,14 +63,20 @@ pub trait Bookkeeping: SqlConnection {
     /// Makes both, where they are missing, one process at a time.
     fn migrate(conn: &mut Self) -> impl Future<Output = QueryResult<()>> + Send;
 
-    /// Makes the fences of a namespace that has none, and says how many there are.
-    fn fences(conn: &mut Self, namespace: &str, shards: i32) -> impl Future<Output = QueryResult<i64>> + Send;
+    /// Makes the fences of a namespace that has none, and tells the epochs of all, in the order of the shards.
+    fn fences(conn: &mut Self, namespace: &str, shards: i32) -> impl Future<Output = QueryResult<Vec<i64>>> + Send;
 
     /// The next epoch, and the last batch.
     fn raise(conn: &mut Self, shard: &Shard) -> impl Future<Output = QueryResult<Option<(i64, i64)>>> + Send;
 
-    /// Batch, epoch of its freeze, and packed keys, in the order of the batches, from the last one that is not after `over`.
-    fn log(conn: &mut Self, shard: &Shard, over: i64) -> impl Future<Output = QueryResult<Vec<(i64, i64, Vec<u8>)>>> + Send;
+    /// Batch, epoch of its freeze, and packed keys, in the order of the batches, from the last one that is neither after this batch
+    /// nor of a later epoch.
+    fn log(
+        conn: &mut Self,
+        shard: &Shard,
+        batch: i64,
+        epoch: i64,
+    ) -> impl Future<Output = QueryResult<Vec<(i64, i64, Vec<u8>)>>> + Send;
 
     /// True if the fence let the batch pass.
     fn pass(conn: &mut Self, shard: &Shard, epoch: i64, batch: i64) -> impl Future<Output = QueryResult<bool>> + Send;
@@ -93,7 +99,7 @@ pub trait Bookkeeping: SqlConnection {
 }
 
 impl<T: SqlTable<Connection: Bookkeeping>> FencedStore for Sql<T> {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<Vec<u64>> {
         let mut tx = self.begin(None).await?;
         if !step(&mut tx, async |conn| T::Connection::is_prepared(conn).await).await? {
             if !migrate {
@@ -105,21 +111,24 @@ impl<T: SqlTable<Connection: Bookkeeping>> FencedStore for Sql<T> {
             }
             step(&mut tx, async |conn| T::Connection::migrate(conn).await).await?;
         }
-        let count = step(&mut tx, async |conn| T::Connection::fences(conn, namespace, shards.into()).await).await?;
+        let epochs = step(&mut tx, async |conn| T::Connection::fences(conn, namespace, shards.into()).await).await?;
         tx.commit().await?;
-        u16::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| wrong("it has no shards, or too many"))
+        if epochs.is_empty() || u16::try_from(epochs.len()).is_err() {
+            return Err(wrong("it has no shards, or too many"));
+        }
+        epochs.into_iter().map(number).collect()
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
-        let over = log.map(signed).transpose()?;
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
+        let known = log.map(|id| Ok((signed(id.batch)?, signed(id.epoch)?))).transpose()?;
         let mut tx = self.begin(None).await?;
         let raised = step(&mut tx, async |conn| T::Connection::raise(conn, shard).await).await?;
         let Some((epoch, batch)) = raised else {
             tx.rollback().await;
             return Err(wrong("the shard has no fence"));
         };
-        let logged = match over {
-            Some(over) => step(&mut tx, async |conn| T::Connection::log(conn, shard, over).await).await?,
+        let logged = match known {
+            Some((batch, epoch)) => step(&mut tx, async |conn| T::Connection::log(conn, shard, batch, epoch).await).await?,
             None => Vec::new(),
         };
         let logged = logged.into_iter().map(|(batch, epoch, keys)| {

@@ -6,8 +6,8 @@ use writeway_core::cache::{Ask, Entries, Fill, Lease, Lookup};
 use writeway_core::entry::{DIRTY, FORMAT, MAGIC};
 use writeway_core::error::{Kind, Outcome};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bound, Bounds, Found, Freeze, Install, Installed, Journal, PAGE, Park, Reason, Release,
-    Settled, Shard, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bound, Bounds, Claimed, Found, Freeze, Install, Installed, Journal, PAGE, Park, Reason,
+    Release, Settled, Shard, Status, Version,
 };
 use writeway_core::runtime::{Runtime, Tokio};
 
@@ -35,7 +35,8 @@ async fn a_change_goes_round_from_accept_to_acknowledge() {
     let items: Vec<_> = batch.items.iter().map(|item| (item.key.clone(), item.version, item.value.clone())).collect();
     assert_eq!(items, [(post("1"), version(1, 1), value("ada")), (post("2"), version(1, 2), value("bob"))]);
     assert_eq!(accepted(&journal, &[put("2", "eve")]).await, version(1, 3));
-    assert_eq!(claim(&journal, &at).await, batch, "frozen: a later put does not slip in");
+    let again = Claimed { tries: 1, ..batch.clone() };
+    assert_eq!(claim(&journal, &at).await, again, "frozen: a later put does not slip in");
     let Status { dirty: late, open, dead, version: last, oldest, .. } = journal.status(&at.shard).await.expect("a status");
     assert_eq!((late, open, dead, last), (1, 2, 0, version(1, 3)));
     assert!(oldest.is_some());
@@ -68,7 +69,7 @@ async fn until_it_is_opened_and_in_another_epoch_a_shard_is_fenced() {
     assert_eq!(Status { identity: Default::default(), ..status.clone() }, Status::default(), "nothing is there");
     journal.invalidate(&[post("1")]).await.expect("removes nothing that SQL lacks");
 
-    let install = Install { identity: status.identity.clone(), epoch: 1, batch: 0 };
+    let install = Install { identity: status.identity.clone(), epoch: 1, batch: 0, diverged: false };
     let elsewhere = Install { identity: Default::default(), ..install.clone() };
     assert_eq!(journal.install(&first.shard, &elsewhere).await.ok(), Some(Installed::Refused));
     assert_eq!(journal.install(&first.shard, &install).await.ok(), Some(Installed::Recover(Found::default())));
@@ -84,7 +85,7 @@ async fn until_it_is_opened_and_in_another_epoch_a_shard_is_fenced() {
     let (second, found) = open(&journal, 2).await;
     assert_eq!(found, None, "the same server: it goes on");
     flusher_fenced(&journal, &first).await;
-    assert_eq!(claim(&journal, &second).await, batch, "under the name under which it was frozen");
+    assert_eq!(claim(&journal, &second).await, Claimed { tries: 1, ..batch }, "under the name under which it was frozen");
     assert_eq!(accepted(&journal, &[put("2", "y")]).await, version(2, 2));
 }
 
@@ -213,8 +214,8 @@ async fn a_shard_that_another_server_knows_is_compared_with_sql_before_it_goes_o
     all_fenced(&journal, &first).await;
 
     let identity = journal.status(&first.shard).await.expect("a status").identity;
-    let (at, install) = (At { epoch: 2, ..first.clone() }, Install { identity, epoch: 2, batch: 7 });
-    let found = Found { batch: 1, open: Some(batch), whole: true, dirty: 4 };
+    let (at, install) = (At { epoch: 2, ..first.clone() }, Install { identity, epoch: 2, batch: 7, diverged: false });
+    let found = Found { epoch: 1, batch: 1, open: Some(batch), whole: true, dirty: 4 };
     assert_eq!(journal.install(&at.shard, &install).await.ok(), Some(Installed::Recover(found)));
     let dirty_keys = journal.dirty(&at, 0).await.expect("keys");
     assert_eq!(dirty_keys, ["2", "3", "4", "5"].map(post));
@@ -224,7 +225,7 @@ async fn a_shard_that_another_server_knows_is_compared_with_sql_before_it_goes_o
     journal.supersede(&at, &[post("3")], None).await.expect("dropped");
     journal.supersede(&at, &[post("4")], Some("ambiguous")).await.expect("set aside");
     let other = BatchId { epoch: 2, ..batch };
-    assert_eq!(journal.release(&at, other, Release::Drop).await.ok(), Some(0), "another batch");
+    assert_eq!(journal.release(&at, other, Release::Drop(&[])).await.ok(), Some(0), "another batch");
     assert_eq!(journal.release(&at, batch, Release::Dissolve).await.ok(), Some(0), "none is left");
     journal.resume(&at, &install).await.expect("resumed");
 
@@ -315,7 +316,8 @@ async fn keys_of_other_shards_and_of_no_shard_are_told_apart() {
     let theirs = [other.stem().as_slice(), b"e:1"].concat();
     accepted(&journal, &[put("1", "x")]).await;
     fenced(journal.get(&[post("1"), theirs.clone()]).await);
-    let install = Install { identity: journal.status(&other).await.expect("a status").identity, epoch: 5, batch: 0 };
+    let install =
+        Install { identity: journal.status(&other).await.expect("a status").identity, epoch: 5, batch: 0, diverged: false };
     journal.install(&other, &install).await.expect("installed");
     journal.resume(&At { shard: other.clone(), epoch: 5 }, &install).await.expect("resumed");
     let found = journal.get(&[theirs.clone(), post("1"), theirs.clone()]).await.ok();

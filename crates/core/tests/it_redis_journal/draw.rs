@@ -9,7 +9,7 @@ use writeway_core::entry::held::{self, Dirty, Held};
 use writeway_core::entry::shard::ShardState;
 use writeway_core::entry::state::{Slot, State};
 use writeway_core::entry::{CLEAN, DIRTY, FORMAT, LEASE, MAGIC, VALUE};
-use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, PAGE, Reason, Release, Version};
+use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, PAGE, Reason, Version};
 
 use crate::Model;
 use crate::op::{HOUR, Op};
@@ -125,7 +125,7 @@ impl Draw<'_> {
                 let meta = self.ahead.shard.meta.clone().unwrap_or_default();
                 let identity = if self.rng.u8(..10) == 0 { self.identity() } else { who.clone() };
                 let epoch = if self.rng.u8(..10) == 0 { meta.epoch.saturating_sub(1) } else { meta.epoch + 1 };
-                Op::Install(Install { identity, epoch, batch: self.near(meta.batch) })
+                Op::Install(Install { identity, epoch, batch: self.near(meta.batch), diverged: self.rng.u8(..8) == 0 })
             }
             8 => self.claim(),
             9 => {
@@ -147,8 +147,8 @@ impl Draw<'_> {
                 Op::Supersede { epoch: self.epoch(), keys: self.some_keys(), cause }
             }
             13 => {
-                let how = if self.rng.bool() { Release::Drop } else { Release::Dissolve };
-                Op::Release { epoch: self.epoch(), batch: self.batch(), how }
+                let drop = self.rng.bool().then(|| self.frozen_keys());
+                Op::Release { epoch: self.epoch(), batch: self.batch(), drop }
             }
             14 => {
                 let batch = self.ahead.shard.meta.as_ref().map_or(0, |meta| meta.batch);
@@ -157,7 +157,10 @@ impl Draw<'_> {
             15 => Op::DeadLetters { after: self.rng.bool().then(|| self.letter()).map(|(key, version)| (version, key)) },
             16 => Op::Split { epoch: self.epoch(), batch: self.batch(), keep: self.keep() },
             17 => Op::Delay { epoch: self.epoch(), batch: self.batch(), pause: [1, 2, 20, HOUR][self.rng.usize(..4)] },
-            18 => Op::Redrive { letters: self.letters(), bounds: self.bounds() },
+            18 => {
+                let bounds = [self.bounds(), self.tight_bounds()][self.rng.usize(..2)];
+                Op::Redrive { letters: self.letters(), bounds }
+            }
             // Mostly in vain: letters should last.
             _ if self.rng.u8(..3) > 0 => Op::Discard { letters: vec![(self.key(), Version::default())] },
             _ => Op::Discard { letters: self.letters() },
@@ -187,6 +190,15 @@ impl Draw<'_> {
             keys: if generous { 1 << 50 } else { self.rng.u64(..6) },
             bytes: if generous { 1 << 50 } else { self.rng.u64(..120) },
             age: Duration::from_millis(if wide { HOUR } else { [0, 3, HOUR, HOUR, HOUR, HOUR, HOUR][self.rng.usize(..7)] }),
+        }
+    }
+
+    fn tight_bounds(&mut self) -> Bounds {
+        let tight = Bounds { keys: 1 << 50, bytes: 1 << 50, age: Duration::from_millis(HOUR) };
+        match self.rng.u8(..3) {
+            0 => Bounds { keys: self.rng.u64(..3), ..tight },
+            1 => Bounds { bytes: self.rng.u64(..40), ..tight },
+            _ => Bounds { age: Duration::ZERO, ..tight },
         }
     }
 

@@ -114,8 +114,8 @@ fn meta(fields: Vec<(Bytes, Value)>) -> Meta {
     let mut fields: BTreeMap<String, Bytes> =
         fields.into_iter().map(|(name, value)| (String::from_utf8(name).expect("a name"), text(value))).collect();
     let mut number = |name: &str| fields.remove(name).map(|text| number(Value::BulkString(text)));
-    let [epoch, inc, batch, seq, dirty_bytes] =
-        ["epoch", "inc", "batch", "seq", "dirty_bytes"].map(|name| number(name).unwrap_or_default());
+    let [epoch, inc, batch, seq, dirty_bytes, known] =
+        ["epoch", "inc", "batch", "seq", "dirty_bytes", "known"].map(|name| number(name).unwrap_or_default());
     let open = ["open_epoch", "open_batch", "open_count", "open_whole", "open_bytes"].map(&mut number);
     let [tries, keep] = ["open_tries", "open_keep"].map(&mut number);
     let open = match open {
@@ -128,7 +128,7 @@ fn meta(fields: Vec<(Bytes, Value)>) -> Meta {
     let identity = Identity(fields.remove("identity").unwrap_or_default());
     let recovering = fields.remove("recovering").map(Identity);
     assert!(fields.is_empty(), "{fields:?}");
-    Meta { identity, recovering, epoch, inc, batch, seq, dirty_bytes, open }
+    Meta { identity, recovering, known, epoch, inc, batch, seq, dirty_bytes, open }
 }
 
 fn letter(bytes: &[u8]) -> Dead {

@@ -34,7 +34,7 @@ async fn forgotten_scripts_are_loaded_again_by_every_call() {
     let (at, install) = {
         let identity = journal.status(&shard()).await.expect("a status").identity;
         let at = writeway_core::journal::At { shard: shard(), epoch: 1 };
-        (at, Install { identity, epoch: 1, batch: 0 })
+        (at, Install { identity, epoch: 1, batch: 0, diverged: false })
     };
     forget().await;
     journal.install(&at.shard, &install).await.expect("installed");
@@ -43,7 +43,7 @@ async fn forgotten_scripts_are_loaded_again_by_every_call() {
     forget().await;
     journal.supersede(&at, &[post("1")], None).await.expect("nothing to drop");
     forget().await;
-    assert_eq!(journal.release(&at, Default::default(), Release::Drop).await.ok(), Some(0));
+    assert_eq!(journal.release(&at, Default::default(), Release::Drop(&[])).await.ok(), Some(0));
     forget().await;
     journal.resume(&at, &install).await.expect("resumed");
     for n in 1..=20 {
@@ -193,7 +193,8 @@ async fn a_full_server_refuses_changes_and_still_drains() {
     tell(&mut raw, &["HSET", "writeway:{posts:0}:meta", "identity", "another"]).await.expect("set");
     tell(&mut raw, &["CONFIG", "SET", "maxmemory", "1"]).await.expect("set");
     let identity = journal.status(&at.shard).await.expect("a status").identity;
-    let (at, install) = (writeway_core::journal::At { epoch: 3, ..at }, Install { identity, epoch: 3, batch: 1 });
+    let (at, install) =
+        (writeway_core::journal::At { epoch: 3, ..at }, Install { identity, epoch: 3, batch: 1, diverged: false });
     journal.install(&at.shard, &install).await.expect("installed");
     assert_eq!(journal.dirty(&at, 0).await.ok(), Some(["4", "5"].map(post).to_vec()));
     journal.supersede(&at, &[post("4")], Some("ambiguous")).await.expect("set aside");
@@ -217,7 +218,7 @@ async fn a_restarted_server_must_be_opened_anew_and_keeps_what_it_kept() {
     assert_eq!((after.dirty, after.open, after.version), (before.dirty, before.open, before.version));
     all_fenced(&journal, &at).await;
     let (at, found) = open(&journal, 2).await;
-    assert_eq!(found, Some(Found { batch: 1, open: Some(batch), whole: true, dirty: 1 }));
+    assert_eq!(found, Some(Found { epoch: 1, batch: 1, open: Some(batch), whole: true, dirty: 1 }));
     assert_eq!(journal.get(&["1", "2"].map(post)).await.ok(), Some(vec![dirty("x"), dirty("z")]));
     assert_eq!(claim(&journal, &at).await.items.len(), 2, "its open batch, as it was");
 }

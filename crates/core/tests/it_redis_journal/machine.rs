@@ -4,7 +4,9 @@ use writeway_core::cache::{Bytes, Lease};
 use writeway_core::entry::held::Held;
 use writeway_core::entry::shard::ShardState;
 use writeway_core::error::{Kind, Result};
-use writeway_core::journal::{Accepted, Bound, DeadLetter, Identity, Install, Installed, Park, Redriven, Settled, Split};
+use writeway_core::journal::{
+    Accepted, Bound, DeadLetter, Identity, Install, Installed, Park, Redriven, Release, Settled, Split,
+};
 
 use crate::Model;
 use crate::op::{HOUR, Op, letter as reason, millis, not_after};
@@ -48,7 +50,7 @@ impl Op {
                 let oldest = s.oldest.map_or("-1".to_owned(), |waited| millis(waited).to_string());
                 let numbers = [u64::from(s.installed), s.epoch, s.dirty, s.dirty_bytes].map(|n| n.to_string());
                 let more = [s.open, s.open_bytes, s.dead, s.version.seq, s.over].map(|n| n.to_string());
-                let last = [s.suspects, s.delayed, s.tries].map(|n| n.to_string());
+                let last = [s.suspects, s.delayed, s.tries, s.known].map(|n| n.to_string());
                 let all = numbers.into_iter().chain([oldest]).chain(more).chain(last).map(String::into_bytes);
                 [s.identity.0].into_iter().chain(all).collect()
             }
@@ -74,7 +76,7 @@ impl Op {
                 Installed::Ready => word("READY"),
                 Installed::Recover(found) => {
                     let open = found.open.map_or(vec![b"-".into(), b"-".into()], |id| numbers(&[id.epoch, id.batch]));
-                    [word("RECOVER"), open, numbers(&[found.batch, found.dirty, found.whole.into()])].concat()
+                    [word("RECOVER"), open, numbers(&[found.epoch, found.batch, found.dirty, found.whole.into()])].concat()
                 }
             },
             Op::Claim { epoch, from, freeze } => match shard.claim(who, *epoch, *from, *freeze, now)? {
@@ -108,9 +110,12 @@ impl Op {
                 shard.supersede(who, *epoch, keys, cause.as_deref(), now)?;
                 word("DONE")
             }
-            Op::Release { epoch, batch, how } => numbers(&[shard.release(who, *epoch, *batch, *how)?]),
+            Op::Release { epoch, batch, drop } => {
+                let how = drop.as_deref().map_or(Release::Dissolve, Release::Drop);
+                numbers(&[shard.release(who, *epoch, *batch, how)?])
+            }
             Op::Resume { epoch, batch } => {
-                shard.resume(who, &Install { identity: who.clone(), epoch: *epoch, batch: *batch })?;
+                shard.resume(who, &Install { identity: who.clone(), epoch: *epoch, batch: *batch, diverged: false })?;
                 word("DONE")
             }
             Op::DeadLetters { after } => {

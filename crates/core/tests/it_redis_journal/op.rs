@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Cmd;
 use writeway_core::cache::{Bytes, Id};
-use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, Reason, Release, Version};
+use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, Reason, Version};
 
 use crate::place::{Place, SHAS};
 
@@ -25,7 +25,7 @@ pub(crate) enum Op {
     Park { epoch: u64, batch: BatchId, keys: Vec<Bytes>, reason: Reason, cause: String },
     Dirty { epoch: u64, from: u64 },
     Supersede { epoch: u64, keys: Vec<Bytes>, cause: Option<String> },
-    Release { epoch: u64, batch: BatchId, how: Release },
+    Release { epoch: u64, batch: BatchId, drop: Option<Vec<Bytes>> },
     Resume { epoch: u64, batch: u64 },
     DeadLetters { after: Option<(Version, Bytes)> },
     Split { epoch: u64, batch: BatchId, keep: u64 },
@@ -77,7 +77,7 @@ impl Op {
             Op::Install(_) | Op::Dirty { .. } => (&[0, 1], vec![]),
             Op::Claim { .. } | Op::Delay { .. } => (&[0, 1, 2, 3, 7], vec![]),
             Op::Split { .. } => (&[0, 1, 2, 3], vec![]),
-            Op::Release { .. } => (&[0, 1, 2, 3, 7, 4, 5], vec![]),
+            Op::Release { drop, .. } => (&[0, 1, 2, 3, 7, 4, 5], drop.iter().flatten().collect()),
             Op::Acknowledge { acks, .. } => (&[0, 2, 3, 7, 4, 5], acks.iter().map(|ack| &ack.key).collect()),
             Op::Park { keys, .. } => (&[0, 2, 3, 4, 5, 7], keys.iter().collect()),
             Op::Supersede { keys, .. } => (&[0, 1, 4, 5, 2, 7], keys.iter().collect()),
@@ -123,7 +123,9 @@ impl Op {
             Op::Split { epoch, batch, keep } => cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(keep),
             Op::Delay { epoch, batch, pause } => cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(pause),
             Op::Lead { holder, hold } => cmd.arg(&holder.0[..]).arg(hold),
-            Op::Install(Install { identity, epoch, batch }) => cmd.arg(&identity.0).arg(epoch).arg(batch),
+            Op::Install(Install { identity, epoch, batch, diverged }) => {
+                cmd.arg(&identity.0).arg(epoch).arg(batch).arg(u8::from(*diverged))
+            }
             Op::Claim { epoch, from, freeze } => {
                 cmd.arg(epoch).arg(from).arg(&freeze.schema.to_be_bytes()[..]).arg(millis(freeze.waited));
                 cmd.arg(freeze.max_keys).arg(freeze.max_bytes).arg(u8::from(freeze.suspects_first))
@@ -140,8 +142,8 @@ impl Op {
             }
             Op::Dirty { epoch, from } => cmd.arg(epoch).arg(from),
             Op::Supersede { epoch, cause, .. } => cmd.arg(epoch).arg(cause),
-            Op::Release { epoch, batch, how } => {
-                cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(if *how == Release::Drop { "DROP" } else { "DISSOLVE" })
+            Op::Release { epoch, batch, drop } => {
+                cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(if drop.is_some() { "DROP" } else { "DISSOLVE" })
             }
             Op::Resume { epoch, batch } => cmd.arg(epoch).arg(batch),
             Op::DeadLetters { after } => match after {

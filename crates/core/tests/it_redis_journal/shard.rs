@@ -54,7 +54,7 @@ pub(crate) async fn fresh(test: &str) -> Option<(RedisJournal, redis::aio::Multi
 pub(crate) async fn open(journal: &RedisJournal, epoch: u64) -> (At, Option<Found>) {
     let at = At { shard: shard(), epoch };
     let identity = journal.status(&at.shard).await.expect("a status").identity;
-    let install = Install { identity, epoch, batch: 0 };
+    let install = Install { identity, epoch, batch: 0, diverged: false };
     match journal.install(&at.shard, &install).await.expect("an answer") {
         Installed::Ready => (at, None),
         Installed::Recover(found) => {
@@ -115,8 +115,8 @@ pub(crate) async fn all_fenced(journal: &RedisJournal, at: &At) {
     flusher_fenced(journal, at).await;
     fenced(journal.dirty(at, 0).await);
     fenced(journal.supersede(at, &[k], None).await);
-    fenced(journal.release(at, none, writeway_core::journal::Release::Drop).await);
-    let install = Install { identity: Default::default(), epoch: at.epoch, batch: 0 };
+    fenced(journal.release(at, none, writeway_core::journal::Release::Drop(&[])).await);
+    let install = Install { identity: Default::default(), epoch: at.epoch, batch: 0, diverged: false };
     fenced(journal.resume(at, &install).await);
 }
 

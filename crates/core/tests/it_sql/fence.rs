@@ -41,7 +41,7 @@ async fn prepared(name: &str) -> Option<(Schema, Accounting)> {
         )
         .await;
     let store = schema.accounts().await;
-    assert_eq!(store.prepare(NAMESPACE, 4, true).await.expect("prepared"), 4);
+    assert_eq!(store.prepare(NAMESPACE, 4, true).await.expect("prepared"), [0; 4]);
     Some((schema, store))
 }
 
@@ -61,9 +61,9 @@ async fn the_first_opener_decides_the_number_of_shards() {
     let (one, two) = (store.prepare(NAMESPACE, 4, true), store.prepare(NAMESPACE, 9, true));
     let (one, two) = tokio::join!(one, two);
     let (one, two) = (one.expect("prepared"), two.expect("prepared"));
-    assert!(one == two && (one == 4 || one == 9), "invariant violated: both agree: {one}, {two}");
+    assert!(one == two && (one.len() == 4 || one.len() == 9), "invariant violated: both agree: {one:?}, {two:?}");
     assert_eq!(store.prepare(NAMESPACE, 7, false).await.expect("prepared"), one);
-    assert_eq!(store.prepare("others", 1, false).await.expect("prepared"), 1);
+    assert_eq!(store.prepare("others", 1, false).await.expect("prepared"), [0]);
     let unknown = Shard { namespace: "unknown".into(), number: 0 };
     assert_eq!(store.open(&unknown, None).await.expect_err("no fence").kind(), Kind::Invalid);
     schema.run(AsyncPgConnection::MIGRATION_UP).await;
@@ -74,7 +74,10 @@ async fn the_first_opener_decides_the_number_of_shards() {
 #[tokio::test]
 async fn a_batch_is_in_effect_once() {
     let Some((schema, store)) = prepared("fence_once").await else { return };
-    assert_eq!(store.open(&shard(0), Some(0)).await.expect("open"), Opened { epoch: 1, batch: 0, log: Vec::new() });
+    assert_eq!(
+        store.open(&shard(0), Some(BatchId::default())).await.expect("open"),
+        Opened { epoch: 1, batch: 0, log: Vec::new() }
+    );
     let changes = [put(account(1, 10)), put(account(2, 20))];
     let Flushed::Applied(stored) = flush(&store, 1, batch(1, 1), &changes).await.expect("flushed") else { panic!("not applied") };
     assert!(matches!(&stored[..], [Stored::As(a), Stored::As(b)] if (a.stamp, b.stamp) == (100, 200)), "as SQL has them");
@@ -92,7 +95,7 @@ async fn a_passed_epoch_changes_nothing() {
     let Some((schema, store)) = prepared("fence_epoch").await else { return };
     store.open(&shard(0), None).await.expect("open");
     assert!(matches!(flush(&store, 1, batch(1, 1), &[put(account(1, 10))]).await, Ok(Flushed::Applied(_))));
-    let opened = store.open(&shard(0), Some(0)).await.expect("open");
+    let opened = store.open(&shard(0), Some(BatchId::default())).await.expect("open");
     let logged = Logged { id: batch(1, 1), keys: keys(&["a", "b"]) };
     assert_eq!(opened, Opened { epoch: 2, batch: 1, log: vec![logged] });
     for id in [batch(1, 1), batch(1, 2)] {
@@ -136,7 +139,7 @@ async fn an_open_waits_for_a_flush_under_way_and_sees_its_batch() {
     let flushing = tokio::spawn(async move { flush(&flusher, 1, batch(1, 1), &[put(account(1, 10))]).await });
     schema.until(&waiting("fence_waits"), 1).await;
     #[expect(clippy::disallowed_methods, reason = "callers of a test")]
-    let opening = tokio::spawn(async move { opener.open(&shard(0), Some(0)).await });
+    let opening = tokio::spawn(async move { opener.open(&shard(0), Some(BatchId::default())).await });
     schema.until(&waiting("fence_waits"), 2).await;
     blocker.batch_execute("COMMIT").await.expect("unlocked");
     assert!(matches!(flushing.await.expect("no panic"), Ok(Flushed::Applied(_))));
@@ -173,10 +176,10 @@ async fn the_log_is_trimmed_from_its_old_end() {
     }
     schema.run("UPDATE writeway_batch SET flushed_at = now() - INTERVAL '61 seconds' WHERE batch < 3").await;
     assert!(matches!(flush(&store, 1, batch(1, 4), &[put(account(1, 10))]).await, Ok(Flushed::Applied(_))));
-    let log = store.open(&shard(0), Some(0)).await.expect("open").log;
+    let log = store.open(&shard(0), Some(BatchId::default())).await.expect("open").log;
     assert_eq!(log.iter().map(|logged| logged.id.batch).collect::<Vec<_>>(), [3, 4]);
     for (over, read) in [(3, &[3, 4][..]), (4, &[4]), (9, &[4]), (2, &[3, 4])] {
-        let log = store.open(&shard(0), Some(over)).await.expect("open").log;
+        let log = store.open(&shard(0), Some(BatchId { epoch: 9, batch: over })).await.expect("open").log;
         let batches: Vec<u64> = log.iter().map(|logged| logged.id.batch).collect();
         assert_eq!(batches, read, "invariant violated: the log is read from the last entry that is not after {over}");
     }

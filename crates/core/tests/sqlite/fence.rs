@@ -35,7 +35,7 @@ async fn prepared() -> (File, Sql<Accounts>) {
         CREATE TRIGGER updated AFTER UPDATE ON accounts BEGIN INSERT INTO ledger VALUES (NEW.id, NEW.balance); END;";
     file.run(ledger).await;
     let store = file.accounts();
-    assert_eq!(store.prepare(NAMESPACE, 4, true).await.expect("prepared"), 4);
+    assert_eq!(store.prepare(NAMESPACE, 4, true).await.expect("prepared"), [0; 4]);
     (file, store)
 }
 
@@ -63,9 +63,9 @@ async fn the_first_opener_decides_the_number_of_shards() {
     assert!(missing.to_string().contains("sqlite/0001_writeway/up.sql"), "{missing}");
     let (one, two) = tokio::join!(store.prepare(NAMESPACE, 4, true), store.prepare(NAMESPACE, 9, true));
     let (one, two) = (one.expect("prepared"), two.expect("prepared"));
-    assert!(one == two && (one == 4 || one == 9), "invariant violated: both agree: {one}, {two}");
+    assert!(one == two && (one.len() == 4 || one.len() == 9), "invariant violated: both agree: {one:?}, {two:?}");
     assert_eq!(store.prepare(NAMESPACE, 7, false).await.expect("prepared"), one);
-    assert_eq!(store.prepare("others", 1, false).await.expect("prepared"), 1);
+    assert_eq!(store.prepare("others", 1, false).await.expect("prepared"), [0]);
     let unknown = Shard { namespace: "unknown".into(), number: 0 };
     assert_eq!(store.open(&unknown, None).await.expect_err("no fence").kind(), Kind::Invalid);
     file.run(AsyncSqliteConnection::MIGRATION_UP).await;
@@ -76,7 +76,10 @@ async fn the_first_opener_decides_the_number_of_shards() {
 #[tokio::test]
 async fn a_batch_is_in_effect_once() {
     let (file, store) = prepared().await;
-    assert_eq!(store.open(&shard(0), Some(0)).await.expect("open"), Opened { epoch: 1, batch: 0, log: Vec::new() });
+    assert_eq!(
+        store.open(&shard(0), Some(BatchId::default())).await.expect("open"),
+        Opened { epoch: 1, batch: 0, log: Vec::new() }
+    );
     let changes = [put(account(1, 10)), put(account(2, 20))];
     let applied = flush(&store, 1, batch(1, 1), &changes).await.expect("flushed");
     assert_eq!(applied, Flushed::Applied(vec![Stored::As(account(1, 10)), Stored::As(account(2, 20))]));
@@ -95,7 +98,10 @@ async fn a_passed_epoch_changes_nothing() {
     store.open(&shard(0), None).await.expect("open");
     assert!(is_applied(&store, 1, batch(1, 1), &[put(account(1, 10))]).await);
     let logged = Logged { id: batch(1, 1), keys: keys(&["a", "b"]) };
-    assert_eq!(store.open(&shard(0), Some(0)).await.expect("open"), Opened { epoch: 2, batch: 1, log: vec![logged] });
+    assert_eq!(
+        store.open(&shard(0), Some(BatchId::default())).await.expect("open"),
+        Opened { epoch: 2, batch: 1, log: vec![logged] }
+    );
     for id in [batch(1, 1), batch(1, 2)] {
         let late = flush(&store, 1, id, &[put(account(1, 99))]).await.expect("asked");
         assert_eq!(late, Flushed::Superseded, "invariant violated: fenced");
@@ -131,7 +137,7 @@ async fn the_log_is_trimmed_from_its_old_end() {
     file.run("UPDATE writeway_batch SET flushed_at = flushed_at - 61000 WHERE batch < 3").await;
     assert!(is_applied(&store, 1, batch(1, 4), &[put(account(1, 10))]).await);
     for (over, read) in [(0, &[3, 4][..]), (3, &[3, 4]), (4, &[4]), (9, &[4]), (2, &[3, 4])] {
-        let log = store.open(&shard(0), Some(over)).await.expect("open").log;
+        let log = store.open(&shard(0), Some(BatchId { epoch: 9, batch: over })).await.expect("open").log;
         let batches: Vec<u64> = log.iter().map(|logged| logged.id.batch).collect();
         assert_eq!(batches, read, "invariant violated: the log is read from the last entry that is not after {over}");
     }

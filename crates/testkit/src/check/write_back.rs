@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use writeway_core::cache::Bytes;
 use writeway_core::entry::VALUE_HEADER;
+use writeway_core::journal::Reason;
 
 use crate::explorer::{Verdict, Violation, World};
 use crate::sim::{Answer, Cell, Commit, Database, Journal, Landed, Read, Store};
@@ -117,7 +118,11 @@ fn reached<'c>(versions: &[(u64, Option<u64>)], commits: impl Iterator<Item = &'
 /// without something, that holds of the keys that were changed since; of the others, SQL ends with nothing older than what the
 /// server still held.
 fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
-    let dead: BTreeMap<u32, Option<u64>> = journal.dead().iter().filter_map(|(key, entry)| value_of(key, entry)).collect();
+    let letter = |(key, entry, reason): &(Bytes, Bytes, Reason)| {
+        let (key, value) = value_of(key, entry)?;
+        Some((key, (value, *reason)))
+    };
+    let dead: BTreeMap<u32, (Option<u64>, Reason)> = journal.dead().iter().filter_map(letter).collect();
     let (rows, loss) = (database.rows(), journal.loss());
     let mut held = BTreeMap::<u32, Vec<Option<u64>>>::new();
     for (key, value) in loss.iter().flat_map(|loss| &loss.kept).filter_map(|(key, entry)| value_of(key, entry)) {
@@ -126,7 +131,12 @@ fn nothing_is_lost(journal: &Journal, database: &Database) -> Verdict {
     for (key, versions) in all_versions(journal, database) {
         let Some((since, last)) = versions.last().copied() else { continue };
         let committed = rows.get(&(0, key)).copied();
-        if let Some(letter) = dead.get(&key) {
+        if let Some((letter, reason)) = dead.get(&key) {
+            if *reason == Reason::Ambiguous {
+                let detail = || format!("{letter:?} of key {key} is called ambiguous");
+                Violation::unless(loss.is_some(), "nothing accepted is lost", detail)?;
+                continue;
+            }
             Violation::unless(database.is_poison(*letter), "only what sql refuses is set aside", || {
                 format!("{letter:?} of key {key}")
             })?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use writeway_core::cache::BoxFuture;
 use writeway_core::change::{Change, Stored};
 use writeway_core::error::{Error, Result};
-use writeway_core::journal::{At, Shard};
+use writeway_core::journal::{At, BatchId, Shard};
 use writeway_core::store::{Blame, FencedStore, Flush, Flushed, Opened, Store};
 
 /// A moment of a flush.
@@ -73,11 +73,11 @@ impl<S: Store> Store for Halting<S> {
 }
 
 impl<S: FencedStore> FencedStore for Halting<S> {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<Vec<u64>> {
         self.table.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         self.table.open(shard, log).await
     }
 

@@ -65,11 +65,12 @@ impl Store {
 }
 
 impl FencedStore for Store {
-    async fn prepare(&self, _: &str, shards: u16, _: bool) -> Result<u16> {
-        Ok(shards)
+    async fn prepare(&self, namespace: &str, shards: u16, _: bool) -> Result<Vec<u64>> {
+        let epoch = |number| self.fence(&Shard { namespace: namespace.into(), number }).epoch;
+        Ok((0..shards).map(epoch).collect())
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         let tx = Tx::begin(self.database(), None);
         self.world().point("sql open").await;
         self.lock_fence(tx.id(), shard).await;
@@ -82,7 +83,8 @@ impl FencedStore for Store {
             let fence = state.fences.entry(shard.clone()).or_default();
             fence.epoch += 1;
             let log = log.map_or_else(Vec::new, |over| {
-                let start = fence.log.iter().rposition(|logged| logged.id.batch <= over).unwrap_or(0);
+                let known = |logged: &Logged| logged.id.batch <= over.batch && logged.id.epoch <= over.epoch;
+                let start = fence.log.iter().rposition(known).unwrap_or(0);
                 fence.log[start..].to_vec()
             });
             Opened { epoch: fence.epoch, batch: fence.batch, log }

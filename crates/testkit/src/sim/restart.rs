@@ -54,6 +54,7 @@ impl Adversary for Restart {
         let at = self.world.tick();
         let mut state = locked(&self.journal);
         state.starts += 1;
+        state.current = state.starts;
         if way == 0 {
             return "the journal's server restarts with all it had".to_owned();
         }
@@ -66,6 +67,38 @@ impl Adversary for Restart {
             return "the journal's server restarts empty".to_owned();
         }
         format!("the journal's server restarts without its last {missing} changes")
+    }
+}
+
+pub(super) struct Alternate {
+    pub(super) world: World,
+    pub(super) journal: Arc<Mutex<JournalState>>,
+}
+
+impl Adversary for Alternate {
+    fn ways(&self, _: u64) -> usize {
+        let state = locked(&self.journal);
+        if state.other.is_some() { 1 } else { 1 + state.past.len().saturating_sub(1).min(MISSING) }
+    }
+
+    fn act(&self, way: usize, _: u64) -> String {
+        self.world.count(|counts| counts.restarts += 1);
+        let at = self.world.tick();
+        let mut state = locked(&self.journal);
+        let in_use = (state.current, state.shards.clone());
+        let told = if let Some((identity, shards)) = state.other.take() {
+            (state.current, state.shards) = (identity, shards);
+            "the journal's former server is in use again".to_owned()
+        } else {
+            state.starts += 1;
+            state.current = state.starts;
+            let kept = state.past.len().saturating_sub(way + 1);
+            state.shards = state.past.get(kept).cloned().unwrap_or_default();
+            format!("a copy of the journal's server is in use, without its last {way} changes")
+        };
+        state.other = Some(in_use);
+        state.lost = Some(Loss { at, kept: unflushed(&state) });
+        told
     }
 }
 

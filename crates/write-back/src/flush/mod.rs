@@ -31,7 +31,7 @@ pub(crate) async fn run<S: FencedStore>(engine: Arc<Engine<S>>, mut stopped: wat
 where
     S::Key: Serialize + DeserializeOwned,
 {
-    let mut desks: Vec<Option<Desk>> = engine.shards.iter().map(|_| Some(Desk::default())).collect();
+    let mut desks: Vec<Option<Desk>> = engine.epochs.iter().map(|epoch| Some(Desk::new(*epoch))).collect();
     let (report, mut reports) = mpsc::unbounded_channel();
     let (mut running, mut turns) = (0, 0);
     let mut stopping = false;

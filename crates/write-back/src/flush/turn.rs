@@ -31,6 +31,8 @@ pub(super) struct Desk {
     pub(super) trouble: Trouble,
     /// What failed alone goes first in the next batch, or last: by turns.
     suspects_first: bool,
+    /// The last epoch that it has seen, on whatever server.
+    seen: u64,
     /// The flush lease was its own at the last look.
     pub(super) leads: bool,
     /// When to look again.
@@ -43,6 +45,11 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    /// Of a shard that is known to have come to this epoch.
+    pub(super) fn new(seen: u64) -> Self {
+        Desk { seen, ..Desk::default() }
+    }
+
     /// Looks as soon as it may.
     pub(super) fn wake(&mut self) {
         self.look = self.earliest;
@@ -134,7 +141,10 @@ where
             }
             let status = self.status(shard).await?;
             let due = plan::due(&status, &self.settings, urgent);
-            if status.installed && due.is_none() {
+            // A server that was left comes back as it was.
+            let installed = status.installed && status.epoch >= desk.seen;
+            desk.seen = desk.seen.max(status.epoch);
+            if installed && due.is_none() {
                 return Ok(plan::sleep(&status, &self.settings));
             }
             desk.leads = self.lead(shard).await?;
@@ -142,7 +152,7 @@ where
                 desk.at = None;
                 return Ok(self.settings.tick());
             }
-            let at = match desk.at.take().filter(|at| status.installed && at.epoch == status.epoch) {
+            let at = match desk.at.take().filter(|at| installed && at.epoch == status.epoch) {
                 Some(at) => at,
                 None => self.open(shard).await?.at,
             };
@@ -181,7 +191,7 @@ where
         );
         self.resign(shard).await;
         let hold = self.settings.hold();
-        *desk = Desk { earliest: self.runtime().now() + hold, ..Desk::default() };
+        *desk = Desk { earliest: self.runtime().now() + hold, seen: desk.seen, ..Desk::default() };
         hold
     }
 }

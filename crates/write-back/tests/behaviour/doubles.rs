@@ -7,7 +7,7 @@ use std::time::Duration;
 use writeway_back::change::{Change, Stored};
 use writeway_back::error::{Error, Result};
 use writeway_back::store::{FencedStore, Flush, Flushed, Opened, Store};
-use writeway_core::journal::{At, Shard};
+use writeway_core::journal::{At, BatchId, Shard};
 use writeway_core::memory::MemoryTx;
 
 use crate::{Row, Table, table};
@@ -57,11 +57,11 @@ impl Store for Troubled {
 }
 
 impl FencedStore for Troubled {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<Vec<u64>> {
         self.table.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         self.table.open(shard, log).await
     }
 
@@ -113,11 +113,11 @@ impl Store for Newer {
 }
 
 impl FencedStore for Newer {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<Vec<u64>> {
         self.0.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         self.0.open(shard, log).await
     }
 
@@ -160,11 +160,11 @@ impl Store for Watched {
 }
 
 impl FencedStore for Watched {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<Vec<u64>> {
         self.table.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         self.table.open(shard, log).await
     }
 

@@ -72,7 +72,7 @@ impl Journal for ScriptedJournal {
         fn delay(at: &'a At, batch: BatchId, pause: Duration) -> bool;
         fn dirty(at: &'a At, from: u64) -> Vec<Bytes>;
         fn supersede(at: &'a At, keys: &'a [Bytes], cause: Option<&'a str>) -> ();
-        fn release(at: &'a At, batch: BatchId, how: Release) -> u64;
+        fn release(at: &'a At, batch: BatchId, how: Release<'a>) -> u64;
         fn resume(at: &'a At, install: &'a Install) -> ();
         fn dead_letters(shard: &'a Shard, after: Option<&'a (Version, Bytes)>) -> Vec<DeadLetter>;
         fn redrive(shard: &'a Shard, letters: &'a [(Bytes, Version)], bounds: Bounds) -> Vec<Redriven>;

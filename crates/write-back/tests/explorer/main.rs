@@ -3,6 +3,7 @@
 mod crashes;
 mod everything;
 mod faults;
+mod poison;
 mod races;
 mod readers;
 mod restarts;

@@ -91,6 +91,30 @@ fn a_reader_in_another_process_with_a_restart() {
 }
 
 #[test]
+fn two_servers_by_turns() {
+    let report = explore("three puts, two servers by turns").evictions(2).preemptions(up_to(0)).run(|world| {
+        let site = Site::new(world).with(Journal::alternating);
+        let apps = site.apps::<1>();
+        apps[0].puts([10, 11, 12]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.takeovers > 0 && counts.batches > 0, "{report}");
+}
+
+#[test]
+fn two_servers_by_turns_and_two_rows() {
+    let report = explore("two rows, two servers by turns").evictions(2).preemptions(up_to(0)).run(|world| {
+        let site = Site::new(world).with(Journal::alternating).batches_of(2);
+        let apps = site.apps::<1>();
+        apps[0].puts_both(10).puts([11]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.takeovers > 0 && counts.batches > 0, "{report}");
+}
+
+#[test]
 fn two_flushers_with_a_restart() {
     let report = explore("two flushers, a restart").evictions(1).preemptions(up_to(2)).run(|world| {
         let site = Site::new(world).with(Journal::restarting).with(Journal::leaseless);

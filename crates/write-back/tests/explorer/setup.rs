@@ -64,6 +64,11 @@ impl Site {
         Site { journal: journal(self.journal), ..self }
     }
 
+    /// SQL refuses rows of these values, each so often.
+    pub(crate) fn refusing(self, poison: &[(u64, usize)]) -> Self {
+        Site { store: self.store.refusing(poison), ..self }
+    }
+
     /// So many rows are a batch, and due at once.
     pub(crate) fn batches_of(self, max_batch: usize) -> Self {
         Site { max_batch, ..self }
@@ -132,6 +137,17 @@ impl App {
     pub(crate) fn puts_both(&self, value: u64) -> &Self {
         self.task("puts both", move |app| async move {
             let changes = [KEY, OTHER].map(|key| Change::Put(Cell { key, value }));
+            let write = app.handle.write(changes.iter().cloned().collect());
+            drop(app.store.witness_write(&changes, write).await);
+            app.journal.drained().await;
+        })
+    }
+
+    /// A task that writes one value to each of the two rows in one call, and stays.
+    pub(crate) fn puts_each(&self, values: [u64; 2]) -> &Self {
+        self.task("puts each", move |app| async move {
+            let rows = [Cell { key: KEY, value: values[0] }, Cell { key: OTHER, value: values[1] }];
+            let changes = rows.map(Change::Put);
             let write = app.handle.write(changes.iter().cloned().collect());
             drop(app.store.witness_write(&changes, write).await);
             app.journal.drained().await;

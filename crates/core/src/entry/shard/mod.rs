@@ -56,6 +56,8 @@ pub struct Meta {
     pub identity: Identity,
     /// It is being compared with SQL, to be installed on this server.
     pub recovering: Option<Identity>,
+    /// While it recovers: the last epoch in which it was ready.
+    pub known: u64,
     /// Of the last open.
     pub epoch: u64,
     /// The incarnation: the epoch in which it was installed on a server that it did not know.
@@ -146,6 +148,7 @@ impl ShardState {
             identity: identity.clone(),
             installed: self.ready(identity).is_ok(),
             epoch: meta.epoch,
+            known: if meta.recovering.is_some() { meta.known } else { meta.epoch },
             dirty: self.dirty.len() as u64,
             dirty_bytes: meta.dirty_bytes,
             delayed: (self.strikes.len() as u64)

@@ -8,7 +8,8 @@ use crate::journal::{BatchId, Found, Identity, Install, Installed, PAGE, Reason,
 
 impl ShardState {
     /// `Journal::install`. On the server that it knows, the shard goes on in the new epoch: an open batch stays as it is, and
-    /// whoever flushes it hears from the fence whether it is in effect. On another, it recovers until [`resume`](Self::resume).
+    /// whoever flushes it hears from the fence whether it is in effect. On another, or where another was in use in between, it
+    /// recovers until [`resume`](Self::resume).
     pub fn install(&mut self, identity: &Identity, install: &Install) -> Installed {
         let last = self.meta.as_ref().map_or(0, |meta| meta.epoch);
         if *identity != install.identity || install.epoch <= last {
@@ -16,13 +17,16 @@ impl ShardState {
         }
         let meta = self.meta.get_or_insert_default();
         meta.epoch = install.epoch;
-        if meta.identity == *identity && meta.recovering.is_none() {
+        if meta.identity == *identity && meta.recovering.is_none() && !install.diverged {
             meta.batch = meta.batch.max(install.batch);
             return Installed::Ready;
         }
-        meta.recovering = Some(identity.clone());
+        if meta.recovering.replace(identity.clone()).is_none() {
+            meta.known = last;
+        }
+        let epoch = meta.known;
         let (batch, open, whole) = (meta.batch, meta.open.map(|open| open.id), meta.open.is_some_and(|open| open.whole));
-        Installed::Recover(Found { batch, open, whole, dirty: self.dirty.len() as u64 })
+        Installed::Recover(Found { epoch, batch, open, whole, dirty: self.dirty.len() as u64 })
     }
 
     /// `Journal::dirty`
@@ -72,18 +76,21 @@ impl ShardState {
     ///
     /// # Errors
     /// `Fenced`
-    pub fn release(&mut self, identity: &Identity, epoch: u64, batch: BatchId, how: Release) -> Result<u64> {
+    pub fn release(&mut self, identity: &Identity, epoch: u64, batch: BatchId, how: Release<'_>) -> Result<u64> {
         let meta = self.recovering(identity, epoch)?;
         match meta.open {
             // From here on it lacks keys because they were released.
             Some(open) if open.id == batch => meta.open = Some(Open { whole: true, ..open }),
             _ => return Ok(0),
         }
-        let page: Vec<Bytes> = self.order.values().take(PAGE).cloned().collect();
+        let page: Vec<Bytes> = match how {
+            Release::Drop(keys) => keys.to_vec(),
+            Release::Dissolve => self.order.values().take(PAGE).cloned().collect(),
+        };
         for key in &page {
             let Some(frozen) = self.thaw(key) else { continue };
             match how {
-                Release::Drop => {
+                Release::Drop(_) => {
                     self.forget(key, &frozen);
                     self.settle(key, &frozen, None);
                 }
@@ -103,7 +110,7 @@ impl ShardState {
     pub fn resume(&mut self, identity: &Identity, install: &Install) -> Result<()> {
         let meta = self.recovering(identity, install.epoch)?;
         let batch = meta.batch.max(install.batch);
-        *meta = Meta { identity: identity.clone(), recovering: None, inc: install.epoch, batch, ..meta.clone() };
+        *meta = Meta { identity: identity.clone(), recovering: None, known: 0, inc: install.epoch, batch, ..meta.clone() };
         Ok(())
     }
 }

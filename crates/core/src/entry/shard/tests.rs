@@ -21,7 +21,7 @@ fn change(name: &str, value: &str) -> Accept {
 }
 
 fn install(on: &str, epoch: u64, batch: u64) -> Install {
-    Install { identity: server(on), epoch, batch }
+    Install { identity: server(on), epoch, batch, diverged: false }
 }
 
 /// Installed on server `a` in epoch 1.
@@ -132,7 +132,8 @@ fn another_epoch_and_another_server_are_fenced() {
 
 #[test]
 fn a_restored_server_is_compared_with_the_log() {
-    for how in [Release::Drop, Release::Dissolve] {
+    let (all, none) = ([key("a"), key("b")], [key("c")]);
+    for how in [Release::Drop(&all), Release::Drop(&none), Release::Dissolve] {
         let mut shard = shard();
         let first = put(&mut shard, "a", "1", 0);
         put(&mut shard, "b", "1", 0);
@@ -143,8 +144,11 @@ fn a_restored_server_is_compared_with_the_log() {
         let Installed::Recover(found) = shard.install(&server("b"), &then) else { panic!("another server") };
         assert_eq!((found.batch, found.open, found.dirty), (1, Some(batch.id), 2));
         assert!(shard.get(&server("b"), &key("a"), 0).is_err(), "nothing is read meanwhile");
-        assert_eq!(shard.release(&server("b"), 2, batch.id, how).expect("recovering"), 0);
-        assert_eq!(shard.dirty_keys(&server("b"), 2, 0).expect("recovering").contains(&key("a")), how == Release::Dissolve);
+        let in_sql = how == Release::Drop(&all);
+        let left = shard.release(&server("b"), 2, batch.id, how).expect("recovering");
+        assert_eq!(left, if how == Release::Drop(&none) { 2 } else { 0 }, "only what is named is dropped");
+        shard.release(&server("b"), 2, batch.id, Release::Dissolve).expect("recovering");
+        assert_eq!(shard.dirty_keys(&server("b"), 2, 0).expect("recovering").contains(&key("a")), !in_sql);
         shard.supersede(&server("b"), 2, &[key("c")], Some("ambiguous"), 0).expect("recovering");
         shard.resume(&server("b"), &then).expect("recovering");
         let meta = shard.meta.clone().expect("installed");
@@ -152,7 +156,7 @@ fn a_restored_server_is_compared_with_the_log() {
         assert_eq!(shard.dead_letters(None).len(), 1);
         assert_eq!(shard.get(&server("b"), &key("b"), 0).expect("installed"), Lookup::Dirty(b"2".to_vec()));
         let of = |name: &str| shard.settled(&server("b"), 1, &[(key(name), first)]).expect("installed")[0];
-        let expected = if how == Release::Drop { Settled::Unknown } else { Settled::Pending };
+        let expected = if in_sql { Settled::Unknown } else { Settled::Pending };
         assert_eq!(of("a"), expected);
     }
 }
@@ -238,10 +242,12 @@ fn what_was_frozen_in_what_was_lost_is_not_flushed_again() {
     assert_eq!(shard.dirty.keys().collect::<Vec<_>>(), [&key("0000")], "invariant violated: sql never goes backwards");
 
     // Cut short, and begun again: a key that was released must not be taken for one that was lost.
-    assert_eq!(shard.release(&server("b"), 2, batch, Release::Drop).expect("recovering"), PAGE as u64);
+    let page: Vec<Bytes> = (0..PAGE).map(|n| key(&format!("{n:04}"))).collect();
+    assert_eq!(shard.release(&server("b"), 2, batch, Release::Drop(&page)).expect("recovering"), PAGE as u64);
     let Installed::Recover(found) = shard.install(&server("b"), &install("b", 3, batch.batch)) else { panic!("recovering") };
     assert!(found.whole, "invariant violated: a newer change stays");
-    assert_eq!(shard.release(&server("b"), 3, batch, Release::Drop).expect("recovering"), 0);
+    let rest: Vec<Bytes> = (PAGE..2 * PAGE).map(|n| key(&format!("{n:04}"))).collect();
+    assert_eq!(shard.release(&server("b"), 3, batch, Release::Drop(&rest)).expect("recovering"), 0);
     let change = Dirty { version: newer, first: newer, value: b"2".to_vec(), ..Dirty::default() };
     assert_eq!(shard.entries.get(&key("0000")), Some(&Held::Dirty(change)), "invariant violated: a newer change stays");
 }

@@ -39,13 +39,29 @@ impl RedisJournal {
             },
             repeat: Repeat::WhenBroken,
         };
-        let [identity, installed, epoch, dirty, dirty_bytes, oldest, open, open_bytes, dead, seq, over, suspects, delayed, tries] =
-            reply::exactly(self.step(&step).await?)?;
+        let [
+            identity,
+            installed,
+            epoch,
+            dirty,
+            dirty_bytes,
+            oldest,
+            open,
+            open_bytes,
+            dead,
+            seq,
+            over,
+            suspects,
+            delayed,
+            tries,
+            known,
+        ] = reply::exactly(self.step(&step).await?)?;
         let epoch = reply::number(epoch)?;
         Ok(Status {
             identity: Identity(reply::text(identity)?),
             installed: reply::number(installed)? == 1,
             epoch,
+            known: reply::number(known)?,
             dirty: reply::number(dirty)?,
             dirty_bytes: reply::number(dirty_bytes)?,
             delayed: reply::number(delayed)?,
@@ -84,6 +100,7 @@ impl RedisJournal {
             keys: &[],
             arguments: &|link, cmd| {
                 cmd.arg(link.identity()).arg(&install.identity.0).arg(install.epoch).arg(install.batch);
+                cmd.arg(u8::from(install.diverged));
             },
             repeat: Repeat::WhenBroken,
         };
@@ -97,8 +114,8 @@ impl RedisJournal {
                     (Value::Nil, _) | (_, Value::Nil) => None,
                     (epoch, batch) => Some(BatchId { epoch: reply::number(epoch)?, batch: reply::number(batch)? }),
                 };
-                let [batch, dirty, whole] = [next()?, next()?, next()?].map(reply::number);
-                Ok(Installed::Recover(Found { batch: batch?, open, whole: whole? == 1, dirty: dirty? }))
+                let [epoch, batch, dirty, whole] = [next()?, next()?, next()?, next()?].map(reply::number);
+                Ok(Installed::Recover(Found { epoch: epoch?, batch: batch?, open, whole: whole? == 1, dirty: dirty? }))
             }
             _ => Err(reply::strange()),
         }

@@ -217,7 +217,7 @@ impl Journal for RedisJournal {
         Box::pin(self.drop_dirty(at, keys, cause))
     }
 
-    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release) -> BoxFuture<'a, Result<u64>> {
+    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release<'a>) -> BoxFuture<'a, Result<u64>> {
         Box::pin(self.drop_or_dissolve(at, batch, how))
     }
 

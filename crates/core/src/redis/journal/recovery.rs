@@ -43,16 +43,20 @@ impl RedisJournal {
         self.step(&step).await.map(drop)
     }
 
-    pub(super) async fn drop_or_dissolve(&self, at: &At, batch: BatchId, how: Release) -> Result<u64> {
+    pub(super) async fn drop_or_dissolve(&self, at: &At, batch: BatchId, how: Release<'_>) -> Result<u64> {
+        let keys: Vec<&Bytes> = match how {
+            Release::Drop(keys) => keys.iter().collect(),
+            Release::Dissolve => Vec::new(),
+        };
         let step = Step {
             script: &RELEASE,
             shard: &at.shard,
             parts: &["meta", "dirty", "frozen", "open", "strikes", "dead", "letters"],
-            keys: &[],
+            keys: &keys,
             arguments: &|link, cmd| {
                 led(at, link, cmd);
                 cmd.arg(batch.epoch).arg(batch.batch).arg(match how {
-                    Release::Drop => "DROP",
+                    Release::Drop(_) => "DROP",
                     Release::Dissolve => "DISSOLVE",
                 });
             },

@@ -10,12 +10,12 @@ use std::task::{Poll, Waker};
 
 use writeway_core::cache::{Bytes, Lookup};
 use writeway_core::entry::held::Held;
-use writeway_core::entry::shard::ShardState;
+use writeway_core::entry::shard::{Dead, ShardState};
 use writeway_core::error::{Error, Result};
-use writeway_core::journal::{Identity, Shard};
+use writeway_core::journal::{Identity, Reason, Shard};
 use writeway_core::memory::stem_of;
 
-use super::restart::{Evict, Restart};
+use super::restart::{Alternate, Evict, Restart};
 use super::{CALL_LIMIT, locked};
 use crate::explorer::{Call, End, Failed, Side, World};
 
@@ -37,6 +37,10 @@ pub(super) struct JournalState {
     /// What lay there after each change, for a server that comes back in an older state.
     pub(super) past: Vec<Shards>,
     pub(super) keeps_past: bool,
+    /// The server that is not in use: its identity, and what it holds.
+    pub(super) other: Option<(u64, Shards)>,
+    /// Which server is in use.
+    pub(super) current: u64,
     /// When it last came back without something, and what it still held of what was not flushed.
     pub(super) lost: Option<Loss>,
     /// Everybody is told that they have the flush lease.
@@ -82,7 +86,7 @@ pub struct Landed {
 
 impl JournalState {
     pub(super) fn identity(&self) -> Identity {
-        Identity(self.starts.to_be_bytes().to_vec())
+        Identity(self.current.to_be_bytes().to_vec())
     }
 
     /// Every shard goes on, on this server, and nothing is on its way.
@@ -117,6 +121,15 @@ impl Journal {
     pub fn restarting(self) -> Self {
         locked(&self.state).keeps_past = true;
         self.world.adversary(Arc::new(Restart { world: self.world.clone(), journal: self.state.clone() }));
+        self
+    }
+
+    /// Between any two steps, as often as the scenario's `evictions` allow, another server is in use: first a copy, which may lack
+    /// the last changes, then the former one as it was left, and so on by turns.
+    #[must_use]
+    pub fn alternating(self) -> Self {
+        locked(&self.state).keeps_past = true;
+        self.world.adversary(Arc::new(Alternate { world: self.world.clone(), journal: self.state.clone() }));
         self
     }
 
@@ -165,12 +178,11 @@ impl Journal {
         }
     }
 
-    /// What was set aside: keys and value entries.
+    /// What was set aside: keys, value entries, and why.
     #[must_use]
-    pub fn dead(&self) -> Vec<(Bytes, Bytes)> {
-        let letters = |shard: &ShardState| {
-            shard.dead.iter().map(|(key, dead)| (key.clone(), dead.change.value.clone())).collect::<Vec<_>>()
-        };
+    pub fn dead(&self) -> Vec<(Bytes, Bytes, Reason)> {
+        let letter = |(key, dead): (&Bytes, &Dead)| (key.clone(), dead.change.value.clone(), dead.reason);
+        let letters = |shard: &ShardState| shard.dead.iter().map(letter).collect::<Vec<_>>();
         locked(&self.state).shards.values().flat_map(letters).collect()
     }
 

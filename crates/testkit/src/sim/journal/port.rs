@@ -187,9 +187,14 @@ impl Port for Journal {
         Box::pin(self.on("supersede", &at.shard, WRITES, step))
     }
 
-    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release) -> BoxFuture<'a, Result<u64>> {
+    fn release<'a>(&'a self, at: &'a At, batch: BatchId, how: Release<'a>) -> BoxFuture<'a, Result<u64>> {
         let epoch = at.epoch;
-        Box::pin(self.on("release", &at.shard, WRITES, move |shard, identity, _| shard.release(identity, epoch, batch, how)))
+        let drop = if let Release::Drop(keys) = how { Some(keys.to_vec()) } else { None };
+        let step = move |shard: &mut ShardState, identity: &Identity, _| {
+            let how = drop.as_deref().map_or(Release::Dissolve, Release::Drop);
+            shard.release(identity, epoch, batch, how)
+        };
+        Box::pin(self.on("release", &at.shard, WRITES, step))
     }
 
     fn resume<'a>(&'a self, at: &'a At, install: &'a Install) -> BoxFuture<'a, Result<()>> {

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- In a recovery, drops or dissolves a page of the open batch. The second form of `ShardState::release` in
+-- In a recovery, drops some of the open batch, or dissolves a page of it. The second form of `ShardState::release` in
 -- entry/shard/recovery.rs.
--- KEYS: the shard's meta, dirty, frozen, open, strikes, dead, letters; ARGV: identity, epoch, the batch's epoch and number, 'DROP' or 'DISSOLVE'.
+-- KEYS: the shard's meta, dirty, frozen, open, strikes, dead, letters, then the keys to drop; ARGV: identity, epoch, the batch's epoch
+-- and number, 'DROP' or 'DISSOLVE'.
 -- Answers how many changes the batch still holds. Writes the entries of the frozen keys: their names start as KEYS[1] does, so
 -- they lie in the same slot.
 -- Keeps: only while the shard recovers on this very server, in this epoch, and only the open batch of that name, which ends with
@@ -26,9 +27,16 @@ end
 
 local stem = string.sub(KEYS[1], 1, -5) .. 'e:'
 local bytes, dirty_bytes = tonumber(meta[5] or 0), tonumber(meta[6] or 0)
-for _, member in ipairs(redis.call('ZRANGE', KEYS[3], 0, 199)) do
+local page = {}
+if ARGV[5] == 'DROP' then
+  for n = 8, #KEYS do
+    page[n - 7] = string.sub(KEYS[n], #KEYS[1] - 1)
+  end
+else
+  page = redis.call('ZRANGE', KEYS[3], 0, 199)
+end
+local function release(member, frozen)
   local key = stem .. member
-  local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
   bytes = math.max(0, bytes - #frozen[2])
   redis.call('HDEL', KEYS[4], 'h' .. member, 'v' .. member)
   redis.call('ZREM', KEYS[3], member)
@@ -56,6 +64,12 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[3], 0, 199)) do
     dirty_bytes = dirty_bytes + #frozen[2]
     redis.call('SET', key, '\215D\1' .. string.sub(frozen[1], 9) .. frozen[2])
     redis.call('ZADD', KEYS[2], (struct.unpack('>I8', frozen[1])), member)
+  end
+end
+for _, member in ipairs(page) do
+  local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
+  if frozen[1] then
+    release(member, frozen)
   end
 end
 

@@ -3,7 +3,7 @@
 -- KEYS: the shard's meta, dirty, frozen, dead, open, strikes; ARGV: identity.
 -- Answers whatever the identity, and with it; the oldest change's age in milliseconds, the open batch's first one included, is -1
 -- where there is none.
-local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'seq', 'dirty_bytes', 'open_bytes', 'batch', 'open_batch', 'open_tries')
+local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'seq', 'dirty_bytes', 'open_bytes', 'batch', 'open_batch', 'open_tries', 'known')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local installed = meta[1] == ARGV[1] and not meta[2]
@@ -22,5 +22,5 @@ local over = meta[8] and math.min(number(7), math.max(0, number(8) - 1)) or numb
 return {
   ARGV[1], installed and 1 or 0, number(3), redis.call('ZCARD', KEYS[2]), number(5),
   oldest and math.max(0, now - oldest) or -1, redis.call('ZCARD', KEYS[3]), number(6), redis.call('ZCARD', KEYS[4]), number(4), over,
-  suspects, delayed, number(9),
+  suspects, delayed, number(9), number(meta[2] and 10 or 3),
 }
