@@ -3,10 +3,10 @@
 use std::env;
 use std::time::Duration;
 
-use writeway_core::diesel::{ConnectionError, QueryResult};
 use writeway_core::diesel::dsl::sql;
 use writeway_core::diesel::prelude::*;
 use writeway_core::diesel::sql_types::BigInt;
+use writeway_core::diesel::{ConnectionError, QueryResult};
 use writeway_core::diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use writeway_core::diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use writeway_core::redis::Redis;

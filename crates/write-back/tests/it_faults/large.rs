@@ -5,6 +5,7 @@ use std::time::Duration;
 use writeway_back::diesel::prelude::*;
 use writeway_back::diesel::{self, QueryResult};
 use writeway_back::diesel_async::{AsyncPgConnection, RunQueryDsl};
+use writeway_back::serde::{Deserialize, Serialize};
 use writeway_back::{Change, Kind, Redis, Sql, SqlTable};
 use writeway_testkit::harness::{Score, Scores, number, score, scores};
 
@@ -79,8 +80,7 @@ impl SqlTable for ByValues {
 async fn a_bind_per_column_fits_if_the_batch_does() {
     let Some(rig) = Rig::new("values").await else { return };
     let table: Sql<ByValues> = Sql::new(rig.schema.pool(3, Duration::from_millis(3_500)).await);
-    // Four columns are bound (an absent note is a DEFAULT): 10,000 rows in one batch are fewer than 65,535 binds, and the next
-    // case is one that is not.
+    // Four columns are bound (an absent note is a DEFAULT): 10,000 rows are fewer than 65,535 binds.
     let handle = builder(table).shards(1).max_delay(Duration::from_secs(600)).max_batch(10_000);
     let handle = handle.flush_timeout(Duration::from_secs(5)).build(cache(&rig.given).await).await.expect("build");
     for first in (0..ROWS).step_by(1_000) {
@@ -90,6 +90,85 @@ async fn a_bind_per_column_fits_if_the_batch_does() {
     eventually("a flush", async || handle.flush().await.ok()).await;
     println!("{:?}", handle.stats().await.expect("stats"));
     assert_eq!(rig.ascending().await.len(), usize::try_from(ROWS).expect("small"), "invariant violated: everything drains");
+}
+
+diesel::table! {
+    wide (id) {
+        id -> Int4,
+        a -> Int8,
+        b -> Int8,
+        c -> Int8,
+        d -> Int8,
+        e -> Int8,
+        f -> Int8,
+    }
+}
+
+/// Seven binds.
+#[derive(Clone, Debug, Serialize, Deserialize, Queryable, Selectable, Insertable)]
+#[diesel(table_name = wide)]
+#[serde(crate = "writeway_back::serde")]
+struct WideRow {
+    id: i32,
+    a: i64,
+    b: i64,
+    c: i64,
+    d: i64,
+    e: i64,
+    f: i64,
+}
+
+struct Wide;
+
+impl SqlTable for Wide {
+    type Connection = AsyncPgConnection;
+    type Key = i32;
+    type Row = WideRow;
+
+    fn key(row: &WideRow) -> i32 {
+        row.id
+    }
+
+    async fn fetch(conn: &mut AsyncPgConnection, keys: &[i32]) -> QueryResult<Vec<WideRow>> {
+        wide::table.filter(wide::id.eq_any(keys.to_vec())).select(WideRow::as_select()).load(conn).await
+    }
+
+    async fn upsert(conn: &mut AsyncPgConnection, rows: &[WideRow]) -> QueryResult<Vec<WideRow>> {
+        use writeway_back::diesel::upsert::excluded;
+        diesel::insert_into(wide::table)
+            .values(rows.to_vec())
+            .on_conflict(wide::id)
+            .do_update()
+            .set(wide::a.eq(excluded(wide::a)))
+            .returning(WideRow::as_returning())
+            .load(conn)
+            .await
+    }
+
+    async fn remove(conn: &mut AsyncPgConnection, keys: &[i32]) -> QueryResult<usize> {
+        diesel::delete(wide::table.filter(wide::id.eq_any(keys.to_vec()))).execute(conn).await
+    }
+}
+
+/// 70,000 binds in a batch: more than PostgreSQL's protocol can number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_with_too_many_binds_is_halved() {
+    let Some(rig) = Rig::new("wide").await else { return };
+    let columns = "a INT8 NOT NULL, b INT8 NOT NULL, c INT8 NOT NULL, d INT8 NOT NULL, e INT8 NOT NULL, f INT8 NOT NULL";
+    rig.schema.run(&format!("CREATE TABLE wide (id INT PRIMARY KEY, {columns})")).await;
+    let table: Sql<Wide> = Sql::new(rig.schema.pool(3, Duration::from_millis(3_500)).await);
+    let handle = builder(table).namespace("wide").shards(1).max_delay(Duration::from_secs(600)).max_batch(10_000);
+    let handle = handle.flush_timeout(Duration::from_secs(5)).build(cache(&rig.given).await).await.expect("build");
+    let row = |id| Change::Put(WideRow { id, a: 1, b: 2, c: 3, d: 4, e: 5, f: 6 });
+    for first in (0..ROWS).step_by(1_000) {
+        drop(handle.write((first..first + 1_000).map(row).collect()).await.expect("accepted"));
+    }
+    eventually("a flush", async || handle.flush().await.ok()).await;
+    let (stats, count) = (handle.stats().await.expect("stats"), "SELECT count(*) FROM wide");
+    println!("70,000 binds: {stats:?}");
+    assert_eq!((stats.dirty, stats.dead), (0, 0), "invariant violated: what is too much at once is not refused");
+    assert_eq!(number(&mut rig.schema.connect().await, count).await, i64::from(ROWS), "invariant violated: everything drains");
+    assert!(stats.splits > 0, "the harness did too little");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@
 //! `WRITEWAY_LONG` asks for the longer forms.
 
 mod backlog;
+mod divergent;
 mod failover;
 mod half_open;
 mod histories;
