@@ -11,6 +11,7 @@ mod histories;
 mod large;
 mod load;
 mod lost_file;
+mod odd;
 mod redis_away;
 mod refusals;
 mod rig;
