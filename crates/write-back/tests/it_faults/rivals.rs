@@ -153,7 +153,7 @@ async fn a_row_that_somebody_holds_waits_for_him() {
         others.clone().all(|player| rows[&player].ends_with(&[2])).then_some(())
     })
     .await;
-    let until = Tokio.now() + Duration::from_secs(if is_long() { 150 } else { 4 });
+    let until = Tokio.now() + Duration::from_secs(if is_long() { 40 } else { 4 });
     while Tokio.now() < until {
         load.goes_on().await;
         let dead = handle.stats().await.expect("redis answers").dead;
