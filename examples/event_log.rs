@@ -180,7 +180,9 @@ fn answer(e: &Error) -> (StatusCode, &'static str) {
 async fn serve<S: Store<Key = String, Row = Event>>(log: WriteAround<S>) -> anyhow::Result<()> {
     let listener = serving::listen().await?;
     println!("Events at http://{}; Ctrl-C or SIGTERM ends it.", listener.local_addr()?);
-    axum::serve(listener, router(log.clone())).with_graceful_shutdown(serving::told_to_end()).await?;
+    axum::serve(listener, router(log.clone()).route("/metrics", get(serving::metrics)))
+        .with_graceful_shutdown(serving::told_to_end())
+        .await?;
     println!("{} writes left running", log.shutdown(Duration::from_secs(5)).await);
     Ok(())
 }
@@ -188,6 +190,7 @@ async fn serve<S: Store<Key = String, Row = Event>>(log: WriteAround<S>) -> anyh
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     serving::log_to_stderr();
+    serving::record_metrics()?;
     if let Some((redis, database)) = serving::servers()? {
         return on_servers(&redis, &database).await;
     }

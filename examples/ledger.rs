@@ -255,7 +255,9 @@ async fn total<T: Ledger>(State(bank): State<Arc<Bank<T>>>) -> Result<impl IntoR
 async fn serve<T: Ledger>(bank: Arc<Bank<T>>) -> anyhow::Result<()> {
     let listener = serving::listen().await?;
     println!("Accounts 1 to 4 at http://{}; Ctrl-C or SIGTERM ends it.", listener.local_addr()?);
-    axum::serve(listener, router(bank.clone())).with_graceful_shutdown(serving::told_to_end()).await?;
+    axum::serve(listener, router(bank.clone()).route("/metrics", get(serving::metrics)))
+        .with_graceful_shutdown(serving::told_to_end())
+        .await?;
     println!("{} writes left running", bank.accounts.shutdown(Duration::from_secs(5)).await);
     Ok(())
 }
@@ -263,6 +265,7 @@ async fn serve<T: Ledger>(bank: Arc<Bank<T>>) -> anyhow::Result<()> {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     serving::log_to_stderr();
+    serving::record_metrics()?;
     if let Some((redis, database)) = serving::servers()? {
         return on_servers(&redis, &database).await;
     }

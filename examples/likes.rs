@@ -8,6 +8,7 @@
 //! curl -X DELETE localhost:3000/posts/1/likes/7    # and does not any more
 //! curl localhost:3000/posts/1
 //! curl localhost:3000/stats
+//! curl localhost:3000/metrics                      # for Prometheus
 //! ```
 //!
 //! **The row is one user's like of one post**, and not the post with a number in it. In write-back a row is put as a whole: two
@@ -194,7 +195,9 @@ fn answer(e: &Error) -> (StatusCode, &'static str) {
 async fn serve<T: LikesTable>(app: Arc<App<T>>) -> anyhow::Result<()> {
     let listener = serving::listen().await?;
     println!("Likes at http://{}; Ctrl-C or SIGTERM ends it.", listener.local_addr()?);
-    axum::serve(listener, router(app.clone())).with_graceful_shutdown(serving::told_to_end()).await?;
+    axum::serve(listener, router(app.clone()).route("/metrics", get(serving::metrics)))
+        .with_graceful_shutdown(serving::told_to_end())
+        .await?;
     // No request is left. Now the rest goes to SQL: forgotten here, it would be lost with this process if embedded.
     let drained = app.likes.shutdown(Duration::from_secs(10)).await?;
     println!("{} likes flushed at the end, {} left", drained.flushed, drained.left);
@@ -204,6 +207,7 @@ async fn serve<T: LikesTable>(app: Arc<App<T>>) -> anyhow::Result<()> {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     serving::log_to_stderr();
+    serving::record_metrics()?;
     if let Some((redis, database)) = serving::servers()? {
         return on_servers(&redis, &database).await;
     }

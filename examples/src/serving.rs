@@ -1,10 +1,12 @@
-//! What the three servers have in common, and what is not Writeway's: which servers are behind them, their log, where they listen
-//! and when they end.
+//! What the three servers have in common, and what is not Writeway's: which servers are behind them, their log, their metrics, where
+//! they listen and when they end.
 
 use std::env::var;
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
 use axum::http::StatusCode;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tracing::level_filters::LevelFilter;
 use writeway_through::Error;
@@ -31,6 +33,30 @@ fn both_or_neither(redis: Option<String>, database: Option<String>) -> anyhow::R
 pub fn log_to_stderr() {
     let level = var("RUST_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::WARN);
     tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+}
+
+static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Installs the process's recorder. Before anything is built or connected: what is built earlier reports to nobody.
+///
+/// # Errors
+/// The process has a recorder already.
+pub fn record_metrics() -> anyhow::Result<()> {
+    let seconds = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+    let rows = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0];
+    // Without buckets an exporter makes quantiles of its own, which cannot be put together over several processes.
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)?;
+    let handle = builder.set_buckets_for_metric(Matcher::Suffix("_rows".into()), &rows)?.install_recorder()?;
+    METRICS.get_or_init(|| handle);
+    Ok(())
+}
+
+/// What `GET /metrics` answers: for Prometheus.
+#[expect(clippy::unused_async, reason = "a handler is async")]
+pub async fn metrics() -> String {
+    let Some(handle) = METRICS.get() else { return String::new() };
+    handle.run_upkeep();
+    handle.render()
 }
 
 /// The answer as it is. What the client is told in a few words, the log says in full: an error's text holds neither keys nor

@@ -70,13 +70,19 @@ impl Workspace {
         suites
     }
 
-    /// One set of features for every step of an integration run, so that everything is built once: all backends, and what a
+    /// One set of features for every step of an integration run, so that everything is built once: all backends, telemetry, and what a
     /// server test requires.
     pub(crate) fn test_features(&self) -> String {
         let required = self.tests().filter(|(_, test)| test.name.starts_with(NEEDS_SERVERS));
         let required = required.flat_map(|(_, test)| &test.required_features).map(String::as_str);
         let known = |feature: &&str| self.packages.iter().any(|package| package.features.contains(*feature));
-        required.chain(["postgres", "sqlite"]).filter(known).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",")
+        required
+            .chain(["metrics", "postgres", "sqlite"])
+            .filter(known)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Direct, in a user's build, optional ones included.

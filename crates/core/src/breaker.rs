@@ -88,6 +88,10 @@ impl Breaker {
         }
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.state, State::Closed { .. })
+    }
+
     fn open(&mut self, now: Duration, chance: u128) -> Change {
         // 1024 steps from 3/4 to 5/4.
         let step = u32::try_from(chance % 1024).unwrap_or_default();
@@ -110,6 +114,11 @@ impl Shared {
     /// A permit for one call, or `None` if the breaker refuses it.
     pub(crate) fn admit(&self, now: Duration) -> Option<Permit<'_>> {
         self.with(|breaker| breaker.admit(now)).then_some(Permit { of: self, admitted: now, done: false })
+    }
+
+    /// Calls are refused, or one of them probes.
+    pub(crate) fn is_open(&self) -> bool {
+        self.with(|breaker| breaker.is_open())
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
@@ -176,7 +185,7 @@ mod tests {
         }
         assert!(breaker.admit(ms(0)));
         open(&mut breaker);
-        assert!(!breaker.admit(ms(399)));
+        assert!(!breaker.admit(ms(399)) && breaker.is_open());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::change::CacheEffect;
 use crate::error::{Error, Outcome, Result};
 use crate::options::Mode;
 use crate::runtime::Runtime;
+use crate::stats::WriteCounts;
 use crate::store::Transaction;
 use crate::tasks::until;
 
@@ -38,6 +39,7 @@ pub(crate) struct Touched {
     pub(crate) longest_life: Duration,
     /// What to publish; `None` invalidates.
     pub(crate) keys: BTreeMap<Bytes, Option<(Bytes, Duration)>>,
+    pub(crate) counts: Arc<WriteCounts>,
 }
 
 /// What became of the cached copies.
@@ -132,7 +134,9 @@ impl Touched {
         let end = |(key, publish): (&Bytes, &Option<_>)| Finish { key: key.clone(), publish: publish.clone() };
         let ends: Vec<Finish> = self.keys.iter().map(end).collect();
         match until(&**runtime, deadline, self.cache.finish(&ends, token)).await {
-            Some(Ok(finished)) => self.keys.keys().cloned().zip(finished.into_iter().map(CacheEffect::from)).collect(),
+            Some(Ok(finished)) => {
+                self.counted(self.keys.keys().cloned().zip(finished.into_iter().map(CacheEffect::from)).collect())
+            }
             Some(Err(_)) | None => self.lapses(self.within),
         }
     }
@@ -140,7 +144,7 @@ impl Touched {
     pub(crate) async fn invalidate(&self, runtime: &Arc<dyn Runtime>, deadline: Duration) -> Effects {
         let keys: Vec<Bytes> = self.keys.keys().cloned().collect();
         match until(&**runtime, deadline, self.cache.invalidate(&keys)).await {
-            Some(Ok(())) => keys.into_iter().map(|key| (key, CacheEffect::Invalidated)).collect(),
+            Some(Ok(())) => self.counted(keys.into_iter().map(|key| (key, CacheEffect::Invalidated)).collect()),
             Some(Err(_)) | None => self.lapses(self.longest_life),
         }
     }
@@ -155,7 +159,12 @@ impl Touched {
 
     fn lapses(&self, within: Duration) -> Effects {
         tracing::warn!(name: "write.lapses", keys = self.keys.len(), ?within, "a committed write could not be told to the cache");
-        self.keys.keys().map(|key| (key.clone(), CacheEffect::Lapses { within })).collect()
+        self.counted(self.keys.keys().map(|key| (key.clone(), CacheEffect::Lapses { within })).collect())
+    }
+
+    fn counted(&self, effects: Effects) -> Effects {
+        effects.values().for_each(|effect| self.counts.committed(*effect));
+        effects
     }
 }
 

@@ -155,6 +155,20 @@ impl Error {
     }
 }
 
+impl Kind {
+    /// As a metric's label says it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Closed => "closed",
+            Kind::Fenced => "fenced",
+            Kind::Invalid => "invalid",
+            Kind::Overloaded => "overloaded",
+            Kind::Rejected => "rejected",
+            Kind::Unavailable => "unavailable",
+        }
+    }
+}
+
 impl Outcome {
     /// What a message says of it; that nothing was changed is what an error is taken for.
     fn remark(self) -> &'static str {

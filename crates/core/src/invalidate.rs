@@ -1,7 +1,5 @@
 //! Removing what the cache holds, whatever SQL holds: for rows that somebody changed who does not take part.
 
-use std::time::Duration;
-
 use crate::cache::Bytes;
 use crate::error::Result;
 use crate::read::{Reads, late};
@@ -46,10 +44,5 @@ impl<S: Store> Reads<S> {
             return Ok(());
         }
         until(&*self.runtime, self.deadline(), self.cache.invalidate(at)).await.unwrap_or_else(|| Err(late()))
-    }
-
-    /// When a call that starts now must have ended.
-    fn deadline(&self) -> Duration {
-        self.runtime.now() + self.call_timeout
     }
 }

@@ -12,6 +12,7 @@ pub mod codec;
 pub mod entry;
 pub mod error;
 pub mod key;
+pub mod level;
 pub mod options;
 
 // Ports
@@ -39,6 +40,11 @@ mod commit;
 pub mod namespace;
 pub mod transaction;
 mod write;
+
+// Telemetry
+pub mod audit;
+pub mod metrics;
+pub mod stats;
 
 // Runtime
 mod breaker;

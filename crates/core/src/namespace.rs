@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::audit::Audit;
 use crate::cache::{Barriers, Bytes};
 use crate::change::{Change, Changes, Written};
 use crate::commit::Touched;
@@ -13,6 +14,7 @@ use crate::error::{Error, Outcome, Result};
 use crate::key::KeySpace;
 use crate::options::{Mode, Options};
 use crate::read::{Reads, late};
+use crate::stats::{self, Stats, WriteCounts};
 use crate::store::Store;
 use crate::tasks::{Gate, until};
 use crate::transaction::Tx;
@@ -34,6 +36,7 @@ pub struct Namespace<S: Store> {
     pub(crate) options: Arc<Options>,
     pub(crate) policy: Policy,
     pub(crate) gate: Gate,
+    pub(crate) counts: Arc<WriteCounts>,
 }
 
 impl<S: Store> Clone for Namespace<S> {
@@ -45,6 +48,7 @@ impl<S: Store> Clone for Namespace<S> {
             options: self.options.clone(),
             policy: self.policy,
             gate: self.gate.clone(),
+            counts: self.counts.clone(),
         }
     }
 }
@@ -69,7 +73,14 @@ impl<S: Store> Namespace<S> {
             until(&*runtime, deadline, crate::store::Transaction::rollback(tx)).await;
         }
         let reads = Reads::new(store, cache.clone(), KeySpace::new(&name)?, &options, false);
-        Ok(Namespace { reads: Arc::new(reads), cache, name, options: Arc::new(options), policy, gate: Gate::open() })
+        let counts = Arc::new(WriteCounts::new(stats::namespace(&name)));
+        Ok(Namespace { reads: Arc::new(reads), cache, name, options: Arc::new(options), policy, gate: Gate::open(), counts })
+    }
+
+    /// What this handle and its clones did so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { reads: self.reads.stats(), writes: self.counts.read() }
     }
 
     /// The row under `key`, from the cache or else from SQL.
@@ -98,30 +109,46 @@ impl<S: Store> Namespace<S> {
     pub async fn write(&self, attempt: &'static str, changes: Changes<S::Key, S::Row>) -> Result<Vec<Written<S::Row>>> {
         let during = |e: Error| e.during(attempt, &self.name);
         let pass = self.gate.enter().map_err(during)?;
+        let started = self.reads.runtime.now();
         let changes = changes.coalesce(|row| self.reads.store.key(row));
         if changes.is_empty() {
             return Ok(Vec::new());
         }
         let mut writes = Vec::with_capacity(changes.len());
         for (key, change) in changes {
-            let at = self.reads.keys.encode(&key).map_err(during)?;
-            if let Change::Put(row) = &change {
-                self.reads.values.entry(&at, Some(row), 0).map_err(during)?;
+            match self.checked(&key, &change) {
+                Ok(at) => writes.push((at, change)),
+                Err(e) => return self.counted(started, Err(e)).map_err(during),
             }
-            writes.push((at, change));
         }
         let (answer, answered) = oneshot::channel();
-        let (namespace, deadline) = (self.clone(), self.deadline());
+        let (namespace, deadline) = (self.clone(), started + self.options.call_timeout);
         let task = async move {
             let written = namespace.run(writes, deadline).await;
+            // Here, and not by the caller, who may have gone away.
+            namespace.counts.ends.answered(&*namespace.reads.runtime, started, &written);
             drop(pass);
             // Nobody may be waiting any more.
             let _ = answer.send(written);
         };
         self.reads.runtime.spawn("write", Box::pin(task));
         // A task dies of a panic in the table's code, or with its runtime: how far it had come is not known here.
-        let died = |_| Err(Error::unknown("the write's task died"));
+        let died = |_| self.counted(started, Err(Error::unknown("the write's task died")));
         answered.await.unwrap_or_else(died).map_err(during)
+    }
+
+    /// The change's cache key. What could not be cached is refused before any I/O.
+    fn checked(&self, key: &S::Key, change: &Change<S::Key, S::Row>) -> Result<Bytes> {
+        let at = self.reads.keys.encode(key)?;
+        if let Change::Put(row) = change {
+            self.reads.values.entry(&at, Some(row), 0)?;
+        }
+        Ok(at)
+    }
+
+    fn counted<T>(&self, started: Duration, answer: Result<T>) -> Result<T> {
+        self.counts.ends.answered(&*self.reads.runtime, started, &answer);
+        answer
     }
 
     /// [`write`](Namespace::write) of one change.
@@ -152,6 +179,15 @@ impl<S: Store> Namespace<S> {
         self.reads.invalidate_all().await.map_err(|e| e.during("invalidate_all", &self.name))
     }
 
+    /// Compares some of the cache's keys with SQL.
+    ///
+    /// # Errors
+    /// As [`Reads::audit`].
+    pub async fn audit(&self, sample: usize) -> Result<Audit<S::Key>> {
+        self.gate.check()?;
+        self.reads.audit(sample, None).await.map_err(|e| e.during("audit", &self.name))
+    }
+
     /// A transaction of the user's own on this namespace's database.
     ///
     /// # Errors
@@ -163,7 +199,7 @@ impl<S: Store> Namespace<S> {
         let begun = until(&*self.reads.runtime, self.deadline(), self.reads.store.begin(checked)).await;
         let tx = begun.unwrap_or_else(|| Err(late())).map_err(during)?;
         let accepted = checked.or((self.options.mode == Mode::Strict).then_some(self.options.commit_within));
-        Ok(Tx::new(tx, pass, self.name.clone(), self.options.clone(), accepted))
+        Ok(Tx::new(tx, pass, self.name.clone(), self.options.clone(), self.counts.clone(), accepted))
     }
 
     /// Notes in `tx` that it changed the row under `key`.
@@ -199,6 +235,7 @@ impl<S: Store> Namespace<S> {
             within: self.options.commit_within,
             longest_life: self.reads.values.longest_life(),
             keys: std::collections::BTreeMap::new(),
+            counts: self.counts.clone(),
         }
     }
 }

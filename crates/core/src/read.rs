@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use crate::audit::Bookmark;
 use crate::cache::{Ask, Bytes, Entries, Fill, Id, Lease, Lookup};
 use crate::error::{Error, Result};
 use crate::fill_lease::LoadTime;
@@ -25,6 +26,7 @@ use crate::options::Options;
 use crate::retry::backoff;
 use crate::runtime::Runtime;
 use crate::single_flight::{Flights, Leader, Seat};
+use crate::stats::{self, ReadCounts, ReadStats};
 use crate::store::Store;
 use crate::tasks::until;
 use crate::values::Values;
@@ -46,6 +48,8 @@ pub struct Reads<S: Store> {
     pub(crate) flights: Flights<Landed<S::Row>>,
     /// The cache may hold changes that SQL lacks.
     pub(crate) ahead: bool,
+    pub(crate) counts: ReadCounts,
+    pub(crate) bookmark: Bookmark,
     loads: Semaphore,
 }
 
@@ -82,6 +86,8 @@ impl<S: Store> Reads<S> {
             flights: Flights::new(),
             loads: Semaphore::new(options.max_loads),
             ahead,
+            bookmark: Bookmark::default(),
+            counts: ReadCounts::new(stats::namespace(&options.namespace)),
         }
     }
 
@@ -90,16 +96,36 @@ impl<S: Store> Reads<S> {
     /// # Errors
     /// `Unavailable`, `Overloaded`, `Rejected`, `Invalid`, always with `NotApplied`.
     pub async fn get(self: &Arc<Self>, key: &S::Key) -> Result<Option<S::Row>> {
+        let started = self.runtime.now();
+        let found = self.find(key, started + self.call_timeout).await;
+        self.counts.answered(&*self.runtime, started, &found);
+        found
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> ReadStats {
+        self.counts.read()
+    }
+
+    async fn find(self: &Arc<Self>, key: &S::Key, deadline: Duration) -> Result<Option<S::Row>> {
         let at = self.keys.encode(key)?;
-        let deadline = self.runtime.now() + self.call_timeout;
-        loop {
-            let look = match self.look(&at, deadline).await? {
+        for nth in 0.. {
+            let look = self.look(&at, deadline).await?;
+            if nth == 0 {
+                // What a flight makes it look again for was a miss.
+                self.count(&look);
+            }
+            let look = match look {
                 Look::Hit(row) => return Ok(row),
                 Look::Away(e) if self.ahead => return Err(e),
                 look => look,
             };
             let follower = match self.flights.board(&at) {
-                Seat::Follow(follower) => follower,
+                Seat::Follow(follower) => {
+                    self.counts.joined.add(1);
+                    follower
+                }
                 Seat::Lead(leader, follower) => {
                     let load = self.clone().load(leader, key.clone(), at.clone(), look, deadline);
                     self.runtime.spawn("load", Box::pin(load));
@@ -112,6 +138,15 @@ impl<S: Store> Reads<S> {
                 Some(None) => return Err(Error::unavailable("the load ended without an answer")),
                 Some(Some(Landed::LookAgain)) | None => return Err(late()),
             }
+        }
+        unreachable!("the deadline comes")
+    }
+
+    fn count(&self, look: &Look<S::Row>) {
+        match look {
+            Look::Hit(_) => self.counts.hits.add(1),
+            Look::Miss | Look::Damage => self.counts.misses.add(1),
+            Look::Away(_) => self.counts.unanswered.add(1),
         }
     }
 
@@ -138,6 +173,7 @@ impl<S: Store> Reads<S> {
     pub(crate) fn open(&self, at: &[u8], entry: &[u8]) -> Option<Option<S::Row>> {
         let row = self.values.row(at, entry);
         if row.is_none() {
+            self.counts.damaged.add(1);
             tracing::warn!(name: "entry.damaged", bytes = entry.len(), "a cached value does not fit its key, type or schema");
         }
         row
@@ -167,6 +203,11 @@ impl<S: Store> Reads<S> {
         leader.land(Landed::Loaded(loaded));
     }
 
+    /// When a call that starts now must have ended.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.runtime.now() + self.call_timeout
+    }
+
     /// The cache gets half of the time that is left: the rest is for SQL.
     pub(crate) fn half(&self, deadline: Duration) -> Duration {
         let now = self.runtime.now();
@@ -194,6 +235,12 @@ impl<S: Store> Reads<S> {
 
     /// One statement under the cap. `departing` is called when nothing but the statement is left.
     pub(crate) async fn fetch(&self, keys: &[S::Key], deadline: Duration, departing: impl FnOnce()) -> Result<Vec<S::Row>> {
+        let loaded = self.fetch_in_turn(keys, deadline, departing).await;
+        if loaded.is_ok() { &self.counts.loads } else { &self.counts.loads_failed }.add(1);
+        loaded
+    }
+
+    async fn fetch_in_turn(&self, keys: &[S::Key], deadline: Duration, departing: impl FnOnce()) -> Result<Vec<S::Row>> {
         // A load that is let in at the last instant cannot end in time; who waits is told what it waited for.
         let now = self.runtime.now();
         let give_up = now + deadline.saturating_sub(now) * 15 / 16;
@@ -208,6 +255,13 @@ impl<S: Store> Reads<S> {
         Ok(rows)
     }
 
+    /// One statement under the cap, of an audit: no load, and nothing is learned from it of how long a load takes.
+    pub(crate) async fn fetch_uncounted(&self, keys: &[S::Key]) -> Result<Vec<S::Row>> {
+        // Never closed.
+        let _turn = self.loads.acquire().await;
+        self.store.fetch(keys).await
+    }
+
     /// What cannot be cached is left to the lease's end: the reader has its row.
     pub(crate) async fn fill<'r>(&self, rows: impl IntoIterator<Item = (Bytes, Id, Option<&'r S::Row>)>, deadline: Duration)
     where
@@ -217,12 +271,17 @@ impl<S: Store> Reads<S> {
         for (key, lease, row) in rows {
             match self.values.entry(&key, row, self.runtime.random()) {
                 Ok((entry, ttl)) => fills.push(Fill { key, lease, entry, ttl }),
-                Err(e) => tracing::warn!(name: "fill.failed", error = %e, "a loaded row cannot be cached"),
+                Err(e) => {
+                    self.counts.fills_failed.add(1);
+                    tracing::warn!(name: "fill.failed", error = %e, "a loaded row cannot be cached");
+                }
             }
         }
         if !fills.is_empty() {
             // A fill that fails costs the next reader a load, nothing else; one that hangs must not cost this one its row.
-            let _ = until(&*self.runtime, self.half(deadline), self.cache.fill(&fills)).await;
+            let filled = until(&*self.runtime, self.half(deadline), self.cache.fill(&fills)).await;
+            let took = filled.is_some_and(|filled| filled.is_ok());
+            if took { &self.counts.fills } else { &self.counts.fills_failed }.add(fills.len() as u64);
         }
     }
 }

@@ -31,7 +31,13 @@ impl<S: Store> Reads<S> {
     /// # Errors
     /// As [`get`](Reads::get), for all or none.
     pub async fn get_many(&self, keys: &[S::Key]) -> Result<Vec<Option<S::Row>>> {
-        let deadline = self.runtime.now() + self.call_timeout;
+        let started = self.runtime.now();
+        let found = self.find_many(keys, started + self.call_timeout).await;
+        self.counts.answered(&*self.runtime, started, &found);
+        found
+    }
+
+    async fn find_many(&self, keys: &[S::Key], deadline: Duration) -> Result<Vec<Option<S::Row>>> {
         let (mut places, mut cells, mut at) = (BTreeMap::new(), Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len()));
         for key in keys {
             if let Entry::Vacant(place) = places.entry(key) {
@@ -73,8 +79,10 @@ impl<S: Store> Reads<S> {
     async fn look_many(&self, cells: &mut [Cell<S::Key, S::Row>], at: &[Bytes], deadline: Duration) -> Result<bool> {
         let found = match until(&*self.runtime, self.half(deadline), self.cache.get(at)).await {
             Some(Ok(found)) => found,
-            away if self.ahead => return away.unwrap_or_else(|| Err(late())).map(|_| false),
-            _ => return Ok(false),
+            away => {
+                self.counts.unanswered.add(at.len() as u64);
+                return if self.ahead { away.unwrap_or_else(|| Err(late())).map(|_| false) } else { Ok(false) };
+            }
         };
         for ((cell, at), look) in cells.iter_mut().zip(at).zip(found) {
             match look {
@@ -86,6 +94,9 @@ impl<S: Store> Reads<S> {
                 Lookup::Miss => {}
             }
         }
+        let hits = cells.iter().filter(|cell| cell.row.is_some()).count() as u64;
+        self.counts.hits.add(hits);
+        self.counts.misses.add(cells.len() as u64 - hits);
         Ok(true)
     }
 

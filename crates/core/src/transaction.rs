@@ -13,6 +13,7 @@ use crate::commit::{Touched, commit};
 use crate::error::{Error, Result};
 use crate::options::{Mode, Options};
 use crate::sql::{SqlConnection, SqlTx};
+use crate::stats::WriteCounts;
 use crate::store::Transaction;
 use crate::tasks::{Pass, until};
 
@@ -29,12 +30,20 @@ pub struct Tx<T: Transaction> {
     checked: Option<Duration>,
     begun_on: Arc<str>,
     options: Arc<Options>,
+    counts: Arc<WriteCounts>,
     pass: Pass,
 }
 
 impl<T: Transaction> Tx<T> {
-    pub(crate) fn new(tx: T, pass: Pass, begun_on: Arc<str>, options: Arc<Options>, checked: Option<Duration>) -> Self {
-        Tx { tx, touched: Vec::new(), refused: None, checked, begun_on, options, pass }
+    pub(crate) fn new(
+        tx: T,
+        pass: Pass,
+        begun_on: Arc<str>,
+        options: Arc<Options>,
+        counts: Arc<WriteCounts>,
+        checked: Option<Duration>,
+    ) -> Self {
+        Tx { tx, touched: Vec::new(), refused: None, checked, begun_on, options, counts, pass }
     }
 
     /// The store's transaction, for a [`Store`](crate::store::Store)'s `apply_in`.
@@ -48,12 +57,21 @@ impl<T: Transaction> Tx<T> {
     /// # Errors
     /// `NotApplied`: rolled back, also where a `touch` or `publish` could not be noted. `Unknown`: the cache stays right.
     pub async fn commit(self) -> Result<CacheEffect> {
-        let (begun_on, runtime) = (self.begun_on.clone(), self.options.runtime.clone());
+        let (begun_on, runtime, counts) = (self.begun_on.clone(), self.options.runtime.clone(), self.counts.clone());
+        let (clock, started, ends) = (runtime.clone(), runtime.now(), counts.clone());
         let (answer, answered) = oneshot::channel();
-        // Nobody may be waiting any more.
-        let task = async move { drop(answer.send(self.run().await)) };
+        let task = async move {
+            let committed = self.run().await;
+            ends.ends.answered(&*clock, started, &committed);
+            // Nobody may be waiting any more.
+            drop(answer.send(committed));
+        };
         runtime.spawn("commit", Box::pin(task));
-        let died = |_| Err(Error::unknown("the commit's task died"));
+        let died = |_| {
+            let died = Err(Error::unknown("the commit's task died"));
+            counts.ends.answered(&*runtime, started, &died);
+            died
+        };
         answered.await.unwrap_or_else(died).map_err(|e| e.during("commit", &begun_on))
     }
 

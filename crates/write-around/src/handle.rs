@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use writeway_core::audit::Audit;
 use writeway_core::error::Result;
 use writeway_core::namespace::Namespace;
+use writeway_core::stats::Stats;
 use writeway_core::store::Store;
 use writeway_core::transaction::Tx;
 
@@ -78,6 +80,29 @@ impl<S: Store> WriteAround<S> {
     /// Says that the transaction changed the row under `key`: it will be a miss after the commit.
     pub fn touch(&self, tx: &mut Tx<S::Tx>, key: &S::Key) {
         self.namespace.touch(tx, key);
+    }
+
+    /// Compares up to `sample` of the keys that the cache holds, 1 to 100,000, with SQL, and changes nothing. It takes them at
+    /// random, going on from where the last audit of this handle ended, so that small audits come round to all.
+    ///
+    /// What it calls [stale](Audit::stale) was seen several times over, half a `call_timeout` apart: a value in the cache, the same
+    /// before and after SQL had another row. A row that is written to and fro all the time and comes back to the
+    /// same bytes could be mistaken for it.
+    ///
+    /// # Errors
+    /// `Unavailable` if a server did not answer a page within the `call_timeout`; `Invalid` for a sample out of its bounds; `Closed`
+    /// after [`shutdown`](Self::shutdown).
+    ///
+    /// # Cancel safety
+    /// Changes nothing.
+    pub async fn audit(&self, sample: usize) -> Result<Audit<S::Key>> {
+        self.namespace.audit(sample).await
+    }
+
+    /// What this handle and its clones did so far. Asks nobody, and costs nothing to speak of.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.namespace.stats()
     }
 
     /// Lets no call in any more and waits for the writes and transactions under way, at most for `within`. Says how many are

@@ -36,18 +36,20 @@ pub use handle::WriteAround;
 // `extern crate writeway_around as diesel;` at its root.
 #[doc(hidden)]
 pub use writeway_core::diesel::*;
-pub use writeway_core::{bb8, diesel, diesel_async, serde};
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use writeway_core::{bulk_upsert, key_among};
-#[doc(inline)]
-pub use writeway_core::{cache, change, codec, error, key, redis, runtime, sql, store};
 #[doc(inline)]
 pub use writeway_core::{
+    audit::Audit,
     change::{CacheEffect, Change, Changes, Written},
     error::{Error, Kind, Outcome, Result},
     key::Key,
     memory::{MemoryCache, MemoryStore},
     redis::Redis,
     sql::{Sql, SqlTable},
+    stats::Stats,
     transaction::Tx,
 };
+pub use writeway_core::{bb8, diesel, diesel_async, serde};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use writeway_core::{bulk_upsert, key_among};
+#[doc(inline)]
+pub use writeway_core::{cache, change, codec, error, key, metrics, redis, runtime, sql, stats, store};

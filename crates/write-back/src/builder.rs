@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use writeway_core::cache::{Declaration, Entries};
 use writeway_core::error::{Error, Outcome, Result};
-use writeway_core::journal::{Journal, Shard};
+use writeway_core::journal::{Journal, Level, Shard};
 use writeway_core::key::KeySpace;
 use writeway_core::options::{Mode, Options};
 use writeway_core::read::{Reads, late};
@@ -17,7 +17,7 @@ use writeway_core::tasks::until;
 
 use crate::engine::Engine;
 use crate::handle::WriteBack;
-use crate::settings::{Classify, Overflow, Settings};
+use crate::settings::{Classify, Drift, Overflow, Settings};
 
 /// The options of a write-back namespace. Made by [`WriteBack::builder`].
 #[derive(Clone)]
@@ -98,6 +98,22 @@ impl<S> WriteBackBuilder<S> {
         /// ends. Off by default: `build` refuses such a server.
         allow_volatile_changes = |settings| settings.volatile_changes = true;
 
+        /// What `Ok` of a write means: see [`Level`], which says what each can lose. What is accepted and not confirmed at the level by
+        /// the call's deadline is `Unavailable` with `Unknown`. Defaults to [`Level::Memory`].
+        accept_level = |settings, level: Level| settings.level = level;
+
+        /// Confirms each batch at the accept level, too, before it is flushed: what SQL has is then in no state of Redis that the
+        /// level leaves possible still to be flushed. It costs one confirmation per batch, and while the level is not reached
+        /// nothing is flushed. Off by default: such a state is compared with the batch log.
+        durable_claims = |settings| settings.durable_claims = true;
+
+        /// How often the journal's server is asked whether it is still set up as declared: eviction, append-only file, and what the
+        /// accept level needs. Defaults to 10 s; 1 s to 1 h.
+        recheck_every = |settings, d: Duration| settings.recheck = d;
+
+        /// What writes do while it is not. Defaults to [`Drift::Report`].
+        on_drift = |settings, drift: Drift| settings.on_drift = drift;
+
         /// Accepts SQL connections without server-side time-outs below `flush_timeout`. A flusher that stands still may then hold
         /// up its shard for as long as it stands. Off by default: such a connection is refused.
         allow_unbounded_flushes = |settings| settings.unbounded_flushes = true;
@@ -125,8 +141,9 @@ impl<S: FencedStore> WriteBackBuilder<S> {
     /// # Errors
     /// `Invalid`: an option is out of its bounds, a shard's part of `max_dirty_bytes` is too small for one row, another mode is
     /// recorded for the namespace, the journal may lose changes that it should keep, or SQL lacks the tables or the server-side
-    /// time-outs; the message says what to change. `Unavailable`: a server did not answer within the `call_timeout`, or a shard
-    /// could not be opened in the time of some flushes.
+    /// time-outs, or the journal can never reach the accept level; the message says what to change. `Unavailable`: a server did not
+    /// answer within the `call_timeout`, a shard could not be opened in the time of some flushes, or the accept level was not
+    /// reached in a trial: a replica may be missing.
     ///
     /// # Cancel safety
     /// Dropped before its end, there is no handle; what was recorded for the namespace by then stays, and can be built upon again.
@@ -140,13 +157,16 @@ impl<S: FencedStore> WriteBackBuilder<S> {
         let journal: Arc<dyn Journal> = journal.into();
         let name: Arc<str> = options.namespace.as_str().into();
         let (runtime, deadline) = (options.runtime.clone(), options.runtime.now() + options.call_timeout);
+        let declaration = Declaration {
+            no_eviction: !settings.evictable_changes,
+            persistence: !settings.volatile_changes,
+            ..options.declaration()
+        };
         let ready = async {
-            let declaration = Declaration {
-                no_eviction: !settings.evictable_changes,
-                persistence: !settings.volatile_changes,
-                ..options.declaration()
-            };
             journal.declare(&declaration).await?;
+            if let Some(unmet) = journal.unmet(&declaration, settings.level).await?.into_iter().next() {
+                return Err(unmet);
+            }
             if let Some(within) = settings.within() {
                 store.begin(Some(within)).await?.rollback().await;
             }
@@ -160,8 +180,10 @@ impl<S: FencedStore> WriteBackBuilder<S> {
         let shards: Vec<Shard> = (0..count).map(|number| Shard { namespace: name.clone(), number }).collect();
         let entries: Arc<dyn Entries> = journal.clone();
         let reads = Reads::new(store, entries, KeySpace::sharded(&shards), &options, true);
-        let handle = WriteBack::start(Engine::new(reads, journal, name, shards.into_iter().zip(epochs), settings, classify));
+        let shards = shards.into_iter().zip(epochs);
+        let handle = WriteBack::start(Engine::new(reads, journal, declaration, shards, settings, classify));
         handle.opened().await?;
+        handle.engine.try_level().await?;
         Ok(handle)
     }
 }

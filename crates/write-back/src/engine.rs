@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
-use writeway_core::cache::Id;
+use writeway_core::cache::{Declaration, Id};
 use writeway_core::error::{Error, Kind, Result};
 use writeway_core::journal::{Bounds, Journal, Shard, Status};
 use writeway_core::read::{Reads, late};
@@ -13,8 +13,11 @@ use writeway_core::runtime::Runtime;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::{Gate, until};
 
+use crate::levels::Levels;
+use crate::members::Members;
 use crate::settings::{Classify, Settings};
 use crate::stats::Counters;
+use crate::watch::Watch;
 
 pub(crate) struct Engine<S: FencedStore> {
     pub(crate) reads: Arc<Reads<S>>,
@@ -33,6 +36,11 @@ pub(crate) struct Engine<S: FencedStore> {
     /// Counts the writes under way.
     pub(crate) gate: Gate,
     pub(crate) counters: Counters,
+    /// Whose the shards are.
+    pub(crate) members: Members,
+    /// How the journal's server is set up.
+    pub(crate) watch: Watch,
+    levels: Levels,
     /// Rings whenever a batch has taken effect.
     pub(crate) flushed: watch::Sender<()>,
     /// By shard: flush what is there without waiting for the delay.
@@ -48,23 +56,27 @@ impl<S: FencedStore> Engine<S> {
     pub(crate) fn new(
         reads: Reads<S>,
         journal: Arc<dyn Journal>,
-        name: Arc<str>,
+        declaration: Declaration,
         shards: impl Iterator<Item = (Shard, u64)>,
         settings: Settings,
         classify: Option<Arc<Classify>>,
     ) -> Self {
         let (shards, epochs): (Vec<_>, Vec<_>) = shards.unzip();
+        let bounds = settings.bounds(shards.len());
         Engine {
             holder: Id::from(reads.runtime.random()),
             reads: Arc::new(reads),
             journal,
-            name,
-            bounds: settings.bounds(shards.len()),
+            counters: Counters::new(&declaration.namespace),
+            levels: Levels::new(&declaration.namespace, shards.len(), bounds),
+            name: declaration.namespace.as_str().into(),
+            members: Members::unknown(),
+            watch: Watch::over(declaration),
+            bounds,
             max_dead: settings.dead(shards.len()),
             classify,
             settings,
             gate: Gate::open(),
-            counters: Counters::default(),
             flushed: watch::Sender::new(()),
             urgent: shards.iter().map(|_| AtomicBool::new(false)).collect(),
             shards,
@@ -100,7 +112,9 @@ impl<S: FencedStore> Engine<S> {
     }
 
     pub(crate) async fn status(&self, shard: usize) -> Result<Status> {
-        self.ask(self.journal.status(&self.shards[shard])).await
+        let status = self.ask(self.journal.status(&self.shards[shard])).await?;
+        self.levels.saw(shard, &status);
+        Ok(status)
     }
 
     /// From now on nothing more is begun in SQL.

@@ -15,6 +15,7 @@ use writeway_core::tasks::until;
 use crate::builder::WriteBackBuilder;
 use crate::engine::Engine;
 use crate::flush;
+use crate::levels::fullness_percent;
 use crate::stats::Stats;
 use crate::ticket::Receipt;
 
@@ -189,7 +190,7 @@ impl<S: FencedStore> WriteBack<S> {
     }
 
     async fn counted(&self, attempt: &'static str) -> Result<Stats> {
-        let mut stats = self.engine.counters.read();
+        let mut stats = Stats { reads: self.engine.reads.stats(), ..self.engine.counters.read() };
         for shard in 0..self.engine.shards.len() {
             let status = self.engine.status(shard).await.map_err(|e| self.engine.told(e, attempt))?;
             stats.dirty += status.dirty + status.open;
@@ -197,6 +198,7 @@ impl<S: FencedStore> WriteBack<S> {
             stats.suspects += status.suspects;
             stats.dead += status.dead;
             stats.oldest = stats.oldest.max(status.oldest);
+            stats.fullness_percent = stats.fullness_percent.max(fullness_percent(&status, self.engine.bounds));
         }
         Ok(stats)
     }

@@ -7,16 +7,19 @@
 //!
 //! | | |
 //! |---|---|
-//! | `Ok` of a write | accepted by Redis: as durable as the server's own persistence makes it |
+//! | `Ok` of a write | accepted by Redis, at the [`Level`] that was asked for: as durable as the server's own persistence makes it, on its disk, or received by so many replicas |
 //! | [`Ticket::durable`] | the change, or a later one of the same row, is committed in SQL |
 //! | a read | the last accepted change of the row, else what SQL has; SQL is never asked in place of a Redis that does not answer |
 //! | an accepted change | reaches SQL exactly once in effect, through crashes of any process and lost answers of any server |
 //! | the order of one row's changes | the last one wins; SQL never goes backwards, also after Redis did |
 //!
-//! **What can be lost**: of what SQL does not have yet, what Redis itself loses. With `appendfsync everysec` that is up to about
+//! **What can be lost**: of what SQL does not have yet, what Redis itself loses. At [`Level::Memory`], with `appendfsync everysec` that is up to about
 //! two seconds of accepted changes when the server's machine dies. When only its process dies it is nothing as a rule, and up to
 //! two seconds while its disk is so slow that it holds its writes back. After a failover it is what the replica had not received;
-//! with no append-only file, everything that was not flushed. When the server turns out to be another one or an older state, its
+//! with no append-only file, everything that was not flushed. [`Level::LocalFsync`] loses nothing with the server's process or
+//! machine, but what a replica had not received after a failover; [`Level::Replicated`] loses nothing when a replica that confirmed
+//! it is promoted, but what the server loses that comes back itself. Asked for by
+//! [`accept_level`](WriteBackBuilder::accept_level). When the server turns out to be another one or an older state, its
 //! contents are compared with a log of batches in SQL before anything is accepted or read again: what SQL has newer is dropped,
 //! what cannot be judged is set aside, and an event says that loss is possible. Reads are strong as long as Redis loses nothing.
 //! Single keys that somebody removes or evicts are lost unnoticed.
@@ -31,21 +34,26 @@
 //! A write that is dropped may or may not have been accepted. Dropping a read or a [`Ticket::durable`] is harmless.
 
 mod accept;
+mod audit;
 mod builder;
 mod engine;
 mod flush;
 mod flush_lease;
 mod handle;
+mod level;
+mod levels;
+mod members;
 mod pages;
 mod recovery;
 mod settings;
 mod stats;
 mod ticket;
+mod watch;
 mod write;
 
 pub use builder::WriteBackBuilder;
 pub use handle::{Drained, WriteBack};
-pub use settings::Overflow;
+pub use settings::{Drift, Overflow};
 pub use stats::Stats;
 pub use ticket::{Receipt, Ticket};
 
@@ -54,17 +62,20 @@ pub use ticket::{Receipt, Ticket};
 // `extern crate writeway_back as diesel;` at its root.
 #[doc(hidden)]
 pub use writeway_core::diesel::*;
-pub use writeway_core::{bb8, diesel, diesel_async, serde};
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use writeway_core::{bulk_upsert, key_among};
-#[doc(inline)]
-pub use writeway_core::{cache, change, codec, error, journal, key, redis, runtime, sql, store};
 #[doc(inline)]
 pub use writeway_core::{
+    audit::Audit,
     change::{Change, Changes},
     error::{Error, Kind, Outcome, Result},
+    journal::Level,
     key::Key,
     memory::{MemoryJournal, MemoryStore},
     redis::Redis,
     sql::{Sql, SqlTable},
+    stats::ReadStats,
 };
+pub use writeway_core::{bb8, diesel, diesel_async, serde};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use writeway_core::{bulk_upsert, key_among};
+#[doc(inline)]
+pub use writeway_core::{cache, change, codec, error, journal, key, metrics, redis, runtime, sql, store};

@@ -143,6 +143,8 @@ impl<S: FencedStore> Engine<S> {
         let (kept, superseded, quarantined) = self.recover_dirty(shard, at, &plan.dirty).await?;
         self.recover_letters(at, &plan.dirty).await?;
         self.ask(self.journal.resume(at, install)).await?;
+        Counters::add(&self.counters.superseded, superseded);
+        Counters::add(&self.counters.quarantined, quarantined);
         // The same server, and nobody flushed from another after all.
         let nothing_happened = install.diverged && !elsewhere && returned == 0;
         if !is_new && !nothing_happened {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use writeway_core::entry::VALUE_HEADER;
 use writeway_core::error::{Error, Result};
-use writeway_core::journal::Bounds;
+use writeway_core::journal::{Bounds, Level};
 use writeway_core::options::bound;
 use writeway_core::store::Blame;
 
@@ -18,6 +18,15 @@ pub enum Overflow {
     Wait,
     /// Answer `Overloaded` at once.
     Reject,
+}
+
+/// What a write does while the journal's server is not set up as was declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// Go on: an event and a counter tell of it.
+    Report,
+    /// Answer `Unavailable`, having changed nothing, until the settings are right again.
+    Refuse,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +46,10 @@ pub(crate) struct Settings {
     pub(crate) evictable_changes: bool,
     pub(crate) volatile_changes: bool,
     pub(crate) unbounded_flushes: bool,
+    pub(crate) level: Level,
+    pub(crate) durable_claims: bool,
+    pub(crate) recheck: Duration,
+    pub(crate) on_drift: Drift,
 }
 
 impl Default for Settings {
@@ -57,6 +70,10 @@ impl Default for Settings {
             evictable_changes: false,
             volatile_changes: false,
             unbounded_flushes: false,
+            level: Level::Memory,
+            durable_claims: false,
+            recheck: Duration::from_secs(10),
+            on_drift: Drift::Report,
         }
     }
 }
@@ -73,7 +90,13 @@ impl Settings {
         bound("max_dead", self.max_dead, 1..=1_000_000)?;
         bound("max_age", self.max_age, second..=hour * 24 * 366)?;
         bound("flush_timeout", self.flush_timeout, Duration::from_millis(100)..=second * 60)?;
-        bound("batch_log_for", self.batch_log, Duration::from_secs(60)..=hour * 24 * 366)
+        bound("batch_log_for", self.batch_log, Duration::from_secs(60)..=hour * 24 * 366)?;
+        bound("recheck_every", self.recheck, second..=hour)?;
+        self.level.check()?;
+        if self.durable_claims && self.level == Level::Memory {
+            return Err(Error::invalid("durable_claims() needs an accept_level above Memory"));
+        }
+        Ok(())
     }
 
     /// A row that is allowed must fit into a shard that is empty.
@@ -134,6 +157,10 @@ mod tests {
             (Settings { max_dirty: 0, ..Settings::default() }, "max_dirty"),
             (Settings { max_age: Duration::ZERO, ..Settings::default() }, "max_age"),
             (Settings { flush_timeout: Duration::from_secs(61), ..Settings::default() }, "flush_timeout"),
+            (Settings { recheck: Duration::ZERO, ..Settings::default() }, "recheck_every"),
+            (Settings { level: Level::Replicated(0), ..Settings::default() }, "accept_level"),
+            (Settings { level: Level::Replicated(17), ..Settings::default() }, "accept_level"),
+            (Settings { durable_claims: true, ..Settings::default() }, "durable_claims"),
         ] {
             assert!(bad.check().expect_err(name).to_string().contains(name));
         }

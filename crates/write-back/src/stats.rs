@@ -3,6 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use writeway_core::metrics;
+use writeway_core::runtime::Runtime;
+use writeway_core::stats::{Count, Observed, ReadStats, WriteEnds, namespace};
+
 /// A look at a namespace, and what this process did for it. Counters start with the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -15,6 +19,8 @@ pub struct Stats {
     pub oldest: Option<Duration>,
     /// Of them, those that failed alone: each is tried again alone, until it lands or is set aside.
     pub suspects: u64,
+    /// How near the fullest shard is to refusing rows, by rows, bytes or age; at 100 it does.
+    pub fullness_percent: u64,
     /// Changes that were set aside for a person to look at.
     pub dead: u64,
     /// Changes that this process had accepted.
@@ -35,42 +41,144 @@ pub struct Stats {
     pub fenced: u64,
     /// How often this process found that Redis was another server, or an older state: what had been accepted may be lost.
     pub loss_possible: u64,
+    /// Changes of this process that were accepted, and not confirmed at their level in time.
+    pub unconfirmed: u64,
+    /// How often this process found that the journal's server was not set up any more as was declared.
+    pub drifts: u64,
+    /// Its reads.
+    pub reads: ReadStats,
+    /// Writes of this process that ended with an error.
+    pub failed: u64,
+    /// Those of them of which it is not known whether they were accepted.
+    pub unknown: u64,
+    /// Transactions with a batch that this process began in SQL.
+    pub transactions: u64,
+    /// The time that those took, together.
+    pub transactions_took: Duration,
+    /// The longest of them.
+    pub longest_transaction: Duration,
+    /// Rows of the largest batch that this process flushed.
+    pub largest_batch: u64,
+    /// Changes that a restored server held and that were dropped: SQL has something newer.
+    pub superseded: u64,
+    /// Changes that a restored server held and that were set aside: nobody can tell.
+    pub quarantined: u64,
+    /// Accepted changes that were set aside because they cannot be read.
+    pub damaged: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
-    pub(crate) accepted: AtomicU64,
-    pub(crate) flushed: AtomicU64,
-    pub(crate) batches: AtomicU64,
-    pub(crate) retries: AtomicU64,
-    pub(crate) splits: AtomicU64,
-    pub(crate) delayed: AtomicU64,
-    pub(crate) parked: AtomicU64,
-    pub(crate) fenced: AtomicU64,
-    pub(crate) loss_possible: AtomicU64,
+    pub(crate) accepted: Count,
+    pub(crate) flushed: Count,
+    pub(crate) batches: Count,
+    pub(crate) retries: Count,
+    pub(crate) splits: Count,
+    pub(crate) delayed: Count,
+    pub(crate) parked: Count,
+    pub(crate) fenced: Count,
+    pub(crate) loss_possible: Count,
+    pub(crate) unconfirmed: Count,
+    pub(crate) drifts: Count,
+    pub(crate) writes: WriteEnds,
+    pub(crate) superseded: Count,
+    pub(crate) quarantined: Count,
+    pub(crate) damaged: Count,
+    transactions: Count,
+    /// In microseconds.
+    took: AtomicU64,
+    longest: AtomicU64,
+    largest_batch: AtomicU64,
+    transaction_time: Observed,
+    batch_rows: Observed,
+}
+
+/// A transaction in SQL. Ends when dropped, whether it was answered or given up.
+pub(crate) struct InSql<'a> {
+    counters: &'a Counters,
+    runtime: &'a dyn Runtime,
+    started: Duration,
 }
 
 impl Counters {
-    pub(crate) fn add(counter: &AtomicU64, n: usize) {
-        counter.fetch_add(n as u64, Relaxed);
+    pub(crate) fn new(name: &str) -> Self {
+        let of = namespace(name);
+        Counters {
+            accepted: Count::new(&metrics::WRITE_DONE, of),
+            flushed: Count::new(&metrics::FLUSH_ROWS, of),
+            batches: Count::new(&metrics::FLUSH_DONE, of),
+            retries: Count::new(&metrics::FLUSH_FAILED, of),
+            splits: Count::new(&metrics::FLUSH_SPLIT, of),
+            delayed: Count::new(&metrics::CHANGE_DELAYED, of),
+            parked: Count::new(&metrics::CHANGE_PARKED, of),
+            fenced: Count::new(&metrics::FLUSH_FENCED, of),
+            loss_possible: Count::new(&metrics::RECOVERY_DONE, of),
+            unconfirmed: Count::new(&metrics::WRITE_UNCONFIRMED, of),
+            drifts: Count::new(&metrics::SETTINGS_DRIFTED, of),
+            writes: WriteEnds::new(of),
+            superseded: Count::new(&metrics::CHANGE_SUPERSEDED, of),
+            quarantined: Count::new(&metrics::CHANGE_QUARANTINED, of),
+            damaged: Count::new(&metrics::CHANGE_DAMAGED, of),
+            transactions: Count::new(&metrics::FLUSH_START, of),
+            took: AtomicU64::new(0),
+            longest: AtomicU64::new(0),
+            largest_batch: AtomicU64::new(0),
+            transaction_time: Observed::new(&metrics::FLUSH_SECONDS, of),
+            batch_rows: Observed::new(&metrics::BATCH_ROWS, of),
+        }
     }
 
-    pub(crate) fn get(counter: &AtomicU64) -> u64 {
-        counter.load(Relaxed)
+    pub(crate) fn add(counter: &Count, n: usize) {
+        counter.add(n as u64);
+    }
+
+    /// A batch of so many rows is in SQL.
+    pub(crate) fn flushed(&self, rows: usize) {
+        Counters::add(&self.flushed, rows);
+        Counters::add(&self.batches, 1);
+        self.largest_batch.fetch_max(rows as u64, Relaxed);
+        self.batch_rows.add(u32::try_from(rows).map_or(f64::MAX, f64::from));
+    }
+
+    /// A batch's transaction begins.
+    pub(crate) fn in_sql<'a>(&'a self, runtime: &'a dyn Runtime) -> InSql<'a> {
+        self.transactions.add(1);
+        InSql { counters: self, runtime, started: runtime.now() }
     }
 
     pub(crate) fn read(&self) -> Stats {
         Stats {
-            accepted: self.accepted.load(Relaxed),
-            flushed: self.flushed.load(Relaxed),
-            batches: self.batches.load(Relaxed),
-            retries: self.retries.load(Relaxed),
-            splits: self.splits.load(Relaxed),
-            delayed: self.delayed.load(Relaxed),
-            parked: self.parked.load(Relaxed),
-            fenced: self.fenced.load(Relaxed),
-            loss_possible: self.loss_possible.load(Relaxed),
+            accepted: self.accepted.get(),
+            flushed: self.flushed.get(),
+            batches: self.batches.get(),
+            retries: self.retries.get(),
+            splits: self.splits.get(),
+            delayed: self.delayed.get(),
+            parked: self.parked.get(),
+            fenced: self.fenced.get(),
+            loss_possible: self.loss_possible.get(),
+            unconfirmed: self.unconfirmed.get(),
+            drifts: self.drifts.get(),
+            failed: self.writes.failed(),
+            unknown: self.writes.unknown(),
+            transactions: self.transactions.get(),
+            transactions_took: Duration::from_micros(self.took.load(Relaxed)),
+            longest_transaction: Duration::from_micros(self.longest.load(Relaxed)),
+            largest_batch: self.largest_batch.load(Relaxed),
+            superseded: self.superseded.get(),
+            quarantined: self.quarantined.get(),
+            damaged: self.damaged.get(),
             ..Stats::default()
         }
+    }
+}
+
+impl Drop for InSql<'_> {
+    fn drop(&mut self) {
+        let took = self.runtime.now().saturating_sub(self.started);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.counters.took.fetch_add(micros, Relaxed);
+        self.counters.longest.fetch_max(micros, Relaxed);
+        self.counters.transaction_time.add(took.as_secs_f64());
     }
 }

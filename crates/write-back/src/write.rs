@@ -2,6 +2,7 @@
 //!
 //! 1. The row is encoded and checked: what could not be flushed is refused before any I/O.
 //! 2. One script accepts it: within the bounds it becomes the key's dirty entry, with the next version of its shard.
+//!    At a level above `Memory`, all that it accepted is then confirmed at that level, or its outcome is unknown.
 //! 3. The flusher of whichever process holds the shard's flush lease freezes it into a batch, copies and all.
 //! 4. One transaction brings the batch to SQL, together with its number.
 //! 5. The dirty entry becomes a clean one, unless a newer change has taken its place.
@@ -29,8 +30,10 @@ where
     /// # Errors
     /// [`outcome`](Error::outcome) says whether it is accepted. `Invalid` if the row does not survive serialising or is longer
     /// than `max_value_bytes`: found before any I/O. `Overloaded` if a bound is reached: at once, or by the call's deadline.
-    /// `Unavailable` with `Unknown` if Redis did not answer: it may be accepted, and nothing of it lands later. `Unavailable` with
-    /// `NotApplied` if it was not asked, or while its contents are compared with SQL. `Rejected` if the key belongs to another
+    /// `Unavailable` with `Unknown` if Redis did not answer: it may be accepted, and nothing of it lands later; or if it accepted and
+    /// did not confirm at the accept level in time: it is on its way to SQL all the same. `Unavailable` with `NotApplied` if it was
+    /// not asked, while its contents are compared with SQL, or while its settings are wrong and
+    /// [`on_drift`](crate::WriteBackBuilder::on_drift) refuses. `Rejected` if the key belongs to another
     /// strategy or a newer release, `Invalid` if it holds another kind of data or cannot be encoded. `Closed` after
     /// [`shutdown`](Self::shutdown).
     ///
@@ -65,8 +68,17 @@ where
 
     async fn accept(&self, attempt: &'static str, changes: Changes<S::Key, S::Row>) -> Result<Ticket<S>> {
         let engine = &self.engine;
+        let _pass = engine.gate.enter().map_err(|e| engine.told(e, attempt))?;
+        let started = engine.runtime().now();
+        let accepted = self.accept_by_shard(attempt, changes).await;
+        engine.counters.writes.answered(engine.runtime(), started, &accepted);
+        accepted
+    }
+
+    async fn accept_by_shard(&self, attempt: &'static str, changes: Changes<S::Key, S::Row>) -> Result<Ticket<S>> {
+        let engine = &self.engine;
         let told = |e: Error| engine.told(e, attempt);
-        let _pass = engine.gate.enter().map_err(told)?;
+        engine.watch.check(engine.settings.on_drift).map_err(told)?;
         let reads = &engine.reads;
         let schema = reads.store.schema();
         let mut shards = BTreeMap::<usize, Vec<Accept>>::new();
@@ -84,6 +96,7 @@ where
                 Err(e) => return Err(told(e).with_outcome(Outcome::Unknown)),
             }
         }
+        engine.confirm(&parts, deadline).await.map_err(told)?;
         Ok(Ticket::new(engine.clone(), parts))
     }
 }

@@ -6,6 +6,7 @@
 mod code;
 mod documents;
 mod manifests;
+mod telemetry;
 mod yaml;
 
 use std::fs;
@@ -42,6 +43,7 @@ fn complaints(workspace: &Workspace) -> Result<Complaints> {
         manifests::complaints(&project, workspace)?,
         documents::complaints(&project),
         yaml::complaints(&project),
+        telemetry::complaints(&project),
     ];
     Ok(rules.concat())
 }

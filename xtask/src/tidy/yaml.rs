@@ -124,16 +124,16 @@ fn walk(value: &Value, visit: &mut impl FnMut(&Map<String, Value>)) {
     }
 }
 
-fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+pub(super) fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
 /// One document, with every scalar as its text, for that is all that is asked of it.
-fn parse(text: &str) -> Result<Value> {
+pub(super) fn parse(text: &str) -> Result<Value> {
     let documents = Yaml::load_from_str(text).context("is no YAML")?;
     let [document] = &documents[..] else { anyhow::bail!("holds {} documents, and should be one", documents.len()) };
     Ok(plain(document))

@@ -1,7 +1,7 @@
 //! The dirty set of write-back, as it lies in the cache server: accepted changes on their way to SQL. One shard per call,
 //! atomic per call, object-safe.
 //!
-//! Every operation but [`status`](Journal::status) and [`lead`](Journal::lead) is refused with [`Kind::Fenced`], having done
+//! Every operation but [`status`](Journal::status), [`lead`](Journal::lead) and [`present`](Journal::present) is refused with [`Kind::Fenced`], having done
 //! nothing, unless the shard is installed on the very server that the connection leads to; the flusher's also unless the shard
 //! is still in their epoch. What each does is said once, by the pure machine in `entry::shard`.
 //!
@@ -13,8 +13,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{BoxFuture, Bytes, Entries, Id};
-use crate::error::Result;
+use crate::cache::{BoxFuture, Bytes, Declaration, Entries, Id};
+use crate::error::{Error, Result};
+pub use crate::level::{Confirm, Level};
 
 pub use dead_letter::{DeadLetter, Park, Reason, Redriven};
 
@@ -310,12 +311,23 @@ pub trait Journal: Entries {
         not_after: Duration,
     ) -> BoxFuture<'a, Result<Accepted>>;
 
+    /// Ends once all that these shards hold by now is as safe as the level says, and not before that was counted. Nothing is changed:
+    /// what is not confirmed by `not_after` stays accepted.
+    fn confirm<'a>(&'a self, level: Level, of: &'a [Confirm], not_after: Duration) -> BoxFuture<'a, Result<()>>;
+
+    /// What the server does not do, now, of what the namespace and its level need of it: each as the error with which to refuse.
+    fn unmet<'a>(&'a self, declaration: &'a Declaration, level: Level) -> BoxFuture<'a, Result<Vec<Error>>>;
+
     /// What became of changes that were accepted in incarnation `inc`.
     fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>>;
 
     /// Takes or keeps the flush lease for so long; with no time, gives it up. True if it is this holder's now. It saves work and
     /// gives no safety.
     fn lead<'a>(&'a self, shard: &'a Shard, holder: Id, hold: Duration) -> BoxFuture<'a, Result<bool>>;
+
+    /// This holder is there for so long from now on; with no time, it leaves. Says who is there, at most
+    /// [`MOST`](crate::entry::members::MOST), in the order of their ids. It saves work and gives no safety.
+    fn present<'a>(&'a self, namespace: &'a str, holder: Id, hold: Duration) -> BoxFuture<'a, Result<Vec<Id>>>;
 
     /// Takes the shard into a new epoch.
     fn install<'a>(&'a self, shard: &'a Shard, install: &'a Install) -> BoxFuture<'a, Result<Installed>>;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::cache::millis;
 use crate::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
+use crate::entry::members::Members;
 use crate::entry::shard::ShardState;
 use crate::error::{Error, Result};
 use crate::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, DeadLetter, Freeze, Identity, Install, Installed, Journal, Park,
-    Redriven, Release, Settled, Shard, Split, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Identity, Install, Installed, Journal,
+    Level, Park, Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 use crate::runtime::{Runtime, Tokio};
 
@@ -26,6 +27,8 @@ pub struct MemoryJournal(Arc<Shared>);
 struct Shared {
     /// By the stem of their keys.
     shards: Mutex<HashMap<Bytes, ShardState>>,
+    /// By namespace.
+    members: Mutex<HashMap<String, Members>>,
     identity: Identity,
     max_per_shard: usize,
     runtime: Arc<dyn Runtime>,
@@ -42,7 +45,7 @@ impl MemoryJournal {
     #[must_use]
     pub fn with(max_per_shard: usize, runtime: Arc<dyn Runtime>) -> Self {
         let identity = Identity(runtime.random().to_be_bytes().to_vec());
-        MemoryJournal(Arc::new(Shared { shards: Mutex::default(), identity, max_per_shard, runtime }))
+        MemoryJournal(Arc::new(Shared { shards: Mutex::default(), members: Mutex::default(), identity, max_per_shard, runtime }))
     }
 
     fn step<'a, T: Send + 'a>(
@@ -91,6 +94,11 @@ impl From<MemoryJournal> for Arc<dyn Journal> {
 pub fn stem_of(key: &[u8]) -> Option<&[u8]> {
     let end = key.iter().position(|&byte| byte == b'}')?;
     key.get(..end + 2).filter(|stem| stem.starts_with(b"{") && stem.ends_with(b":"))
+}
+
+/// Why it cannot be at that level.
+fn in_memory(level: Level) -> Option<Error> {
+    (level != Level::Memory).then(|| Error::invalid("a journal in the process has no accept level but Memory"))
 }
 
 impl Entries for MemoryJournal {
@@ -157,12 +165,27 @@ impl Journal for MemoryJournal {
         self.step(&shard.stem(), |shard, identity, now| shard.accept(identity, changes, bounds, millis(not_after), now))
     }
 
+    fn confirm<'a>(&'a self, level: Level, _: &'a [Confirm], _: Duration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(in_memory(level).map_or(Ok(()), Err)))
+    }
+
+    fn unmet<'a>(&'a self, _: &'a Declaration, level: Level) -> BoxFuture<'a, Result<Vec<Error>>> {
+        Box::pin(std::future::ready(Ok(in_memory(level).into_iter().collect())))
+    }
+
     fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>> {
         self.step(&shard.stem(), |shard, identity, _| shard.settled(identity, inc, changes))
     }
 
     fn lead<'a>(&'a self, shard: &'a Shard, holder: Id, hold: Duration) -> BoxFuture<'a, Result<bool>> {
         self.step(&shard.stem(), |shard, _, now| Ok(shard.lead(holder, millis(hold), now)))
+    }
+
+    fn present<'a>(&'a self, namespace: &'a str, holder: Id, hold: Duration) -> BoxFuture<'a, Result<Vec<Id>>> {
+        let now = millis(self.0.runtime.now());
+        let mut members = self.0.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = members.entry(namespace.to_owned()).or_default().present(holder, millis(hold), now);
+        Box::pin(std::future::ready(Ok(there)))
     }
 
     fn install<'a>(&'a self, shard: &'a Shard, install: &'a Install) -> BoxFuture<'a, Result<Installed>> {

@@ -9,7 +9,9 @@ use redis::{Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion};
 
 use super::declared::Declared;
 use super::failure::to_error;
+use super::journal::Confirms;
 use super::pool::Connector;
+use super::stats::Counts;
 use super::{Limits, Redis, Shared};
 use crate::breaker;
 use crate::error::{Error, Result};
@@ -106,11 +108,14 @@ impl RedisBuilder {
         self.check()?;
         let client = self.client()?;
         let RedisBuilder { prefix, limits, runtime, .. } = self;
+        let counts = Counts::new(&prefix);
         let prefix = format!("{prefix}:").into_bytes();
         let connector = Connector::new(client, &limits, runtime.clone(), Declared::new(&prefix));
         let pool = connector.pool(limits.connections, limits.checkout_timeout).await?;
         let breaker = breaker::Shared::new(limits.breaker);
-        Ok(Redis { shared: Arc::new(Shared { prefix, limits, runtime, breaker, connector, pool }) })
+        Ok(Redis {
+            shared: Arc::new(Shared { prefix, limits, runtime, breaker, counts, connector, pool, confirms: Confirms::default() }),
+        })
     }
 
     fn check(&self) -> Result<()> {

@@ -126,18 +126,22 @@ impl Redis {
     ) -> Result<(Link, Vec<Value>)> {
         let shared = &*self.shared;
         let Some(permit) = shared.breaker.admit(shared.runtime.now()) else {
+            shared.counts.refused.add(1);
             return Err(Error::unavailable("the cache server does not answer; calls are held back for a moment"));
         };
         match self.attempts(repeat, deadline, build).await {
             Ended::Answered(result) => {
                 if permit.answered() == Some(Change::Closed) {
+                    shared.counts.closed();
                     tracing::info!(name: "redis.breaker.closed", "the cache server answers again");
                 }
                 result
             }
             Ended::Unanswered(error) => {
+                shared.counts.unanswered.add(1);
                 let change = permit.unanswered(shared.runtime.now(), shared.runtime.random());
                 if let Some(Change::Opened(length)) = change {
+                    shared.counts.opened();
                     tracing::warn!(name: "redis.breaker.open", ?length, %error, "the cache server does not answer: calls are refused");
                 }
                 Err(error)

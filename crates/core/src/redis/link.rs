@@ -36,6 +36,7 @@ struct Server {
     current: Arc<AtomicU64>,
     clock: Arc<Clock>,
     identity: Arc<[u8]>,
+    release: (u32, u32),
 }
 
 impl Link {
@@ -60,6 +61,11 @@ impl Link {
     /// Of the server that it leads to; see [`About::identity`].
     pub(super) fn identity(&self) -> &[u8] {
         &self.health.server.identity
+    }
+
+    /// The first two numbers of the server's release.
+    pub(super) fn release(&self) -> (u32, u32) {
+        self.health.server.release
     }
 
     /// Not broken, and no other connection has met another server since.
@@ -122,7 +128,8 @@ impl Identity {
             _ => {
                 let generation = self.current.fetch_add(1, Ordering::Relaxed) + 1;
                 let clock = Arc::new(Clock::new(sample));
-                let server = Server { generation, current: self.current.clone(), clock, identity: identity.into() };
+                let (current, release) = (self.current.clone(), about.release);
+                let server = Server { generation, current, clock, identity: identity.into(), release };
                 *known = Some((about.run_id.clone(), server.clone()));
                 server
             }

@@ -6,6 +6,8 @@
 //!     call            one call: limits, retry, forgotten scripts      script  the scripts
 //!     pool ── link    connections, their health, their server         server, declared  what a new connection checks
 //!     clock           the server's time, seen from here               failure, reply    what answers mean
+//!     level           what an accept level needs, and how it is asked for
+//!     stats           what is counted
 //! ```
 
 mod barriers;
@@ -16,11 +18,13 @@ mod declared;
 mod entries;
 mod failure;
 mod journal;
+mod level;
 mod link;
 mod pool;
 mod reply;
 mod script;
 mod server;
+mod stats;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -30,8 +34,11 @@ use std::time::Duration;
 use bb8::Pool;
 
 pub use self::builder::RedisBuilder;
+use self::journal::Confirms;
 pub use self::journal::RedisJournal;
 use self::pool::Connector;
+use self::stats::Counts;
+pub use self::stats::RedisStats;
 use crate::breaker;
 use crate::cache::Bytes;
 use crate::error::Result;
@@ -66,6 +73,9 @@ const LONGEST: u64 = 1 << 50;
 /// +getrange +strlen +setrange +hget +hmget +hset +hdel +hstrlen +zadd +zrem +zcard +zscore +zrange
 /// ```
 ///
+/// and a namespace whose [accept level](crate::level::Level) is not `Memory` asks by `WAIT`, by `WAITAOF` (from Redis 7.2 on) or by
+/// `CONFIG GET` (before that), over a connection of its own: `+wait`, `+waitaof` and `+config|get`.
+///
 /// # Cancel safety
 /// A dropped call may still be carried out by the server. No connection is harmed, and no answer reaches another call.
 ///
@@ -88,8 +98,10 @@ struct Shared {
     limits: Limits,
     runtime: Arc<dyn Runtime>,
     breaker: breaker::Shared,
+    counts: Counts,
     connector: Connector,
     pool: Pool<Connector>,
+    confirms: Confirms,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +126,12 @@ impl Redis {
     /// `unix:///path`.
     pub fn builder(url: impl Into<String>) -> RedisBuilder {
         RedisBuilder::new(url.into())
+    }
+
+    /// Whether calls go out, and what became of those that did. Asks nobody.
+    #[must_use]
+    pub fn stats(&self) -> RedisStats {
+        self.shared.counts.read(self.shared.breaker.is_open())
     }
 
     fn full_key(&self, key: &[u8]) -> Bytes {

@@ -48,10 +48,14 @@ pub(super) mod journal {
     pub(in crate::redis) static STATUS: Script = Script::new(include_str!("scripts/journal/status.lua"));
     /// `ShardState::accept`
     pub(in crate::redis) static ACCEPT: Script = Script::new(include_str!("scripts/journal/accept.lua"));
+    /// `ShardState::stands`
+    pub(in crate::redis) static CONFIRM: Script = Script::new(include_str!("scripts/journal/confirm.lua"));
     /// `ShardState::settled`
     pub(in crate::redis) static SETTLED: Script = Script::new(include_str!("scripts/journal/settled.lua"));
     /// `ShardState::lead`
     pub(in crate::redis) static LEAD: Script = Script::new(include_str!("scripts/journal/lead.lua"));
+    /// `Members::present`
+    pub(in crate::redis) static PRESENT: Script = Script::new(include_str!("scripts/journal/present.lua"));
     /// `ShardState::install`
     pub(in crate::redis) static INSTALL: Script = Script::new(include_str!("scripts/journal/install.lua"));
     /// `ShardState::claim`
@@ -124,9 +128,22 @@ mod tests {
     fn what_drains_a_shard_runs_when_memory_is_full_and_what_fills_it_does_not() {
         use journal::*;
         let first = |script: &Script| script.source.lines().next().unwrap_or_default();
-        for script in
-            [&INVALIDATE, &LEAD, &INSTALL, &CLAIM, &ACKNOWLEDGE, &PARK, &SPLIT, &DELAY, &DISCARD, &SUPERSEDE, &RELEASE, &RESUME]
-        {
+        for script in [
+            &INVALIDATE,
+            &LEAD,
+            &INSTALL,
+            &CLAIM,
+            &ACKNOWLEDGE,
+            &PARK,
+            &SPLIT,
+            &DELAY,
+            &DISCARD,
+            &SUPERSEDE,
+            &RELEASE,
+            &RESUME,
+            &CONFIRM,
+            &PRESENT,
+        ] {
             assert_eq!(first(script), "#!lua flags=allow-oom");
         }
         for script in [&LEASE, &FILL, &ACCEPT, &REDRIVE] {

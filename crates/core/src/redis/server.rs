@@ -22,10 +22,13 @@ pub(super) struct About {
     /// What it does when memory is full; `None` if it does not say.
     policy: Option<String>,
     /// Writes every change to a file.
-    append_only: bool,
+    pub(super) append_only: bool,
     /// Reads its file after a start.
     loading: bool,
-    release: u32,
+    /// How many replicas are online.
+    pub(super) replicas: u32,
+    /// The first two numbers.
+    pub(super) release: (u32, u32),
 }
 
 impl About {
@@ -40,7 +43,12 @@ impl About {
                 "maxmemory_policy" => about.policy = Some(value.to_owned()),
                 "aof_enabled" => about.append_only = value == "1",
                 "loading" => about.loading = value == "1",
-                "redis_version" => about.release = value.split('.').next().and_then(|n| n.parse().ok()).unwrap_or(0),
+                "redis_version" => {
+                    let mut numbers = value.split('.').map_while(|n| n.parse().ok());
+                    about.release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+                }
+                // One line each; `connected_slaves` counts those that are still being sent the data.
+                _ if name.starts_with("slave") && value.contains(",state=online,") => about.replicas += 1,
                 _ => {}
             }
         }
@@ -55,7 +63,7 @@ impl About {
     /// # Errors
     /// `Invalid` for a server that is too old.
     pub(super) fn check_release(&self) -> Result<()> {
-        if self.release >= OLDEST {
+        if self.release.0 >= OLDEST {
             return Ok(());
         }
         Err(Error::invalid(format!("the cache server must be Redis {OLDEST}.0 or newer")))
@@ -81,35 +89,41 @@ impl About {
     /// `Invalid` if the server could remove a key that has no expiry, or forgets everything when it restarts, or, for
     /// write-back, cannot be told from another one.
     pub(super) fn check(&self, declaration: &Declaration) -> Result<()> {
+        self.unmet(declaration).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// All that the namespace needs and the server does not do, each as the error with which to refuse it.
+    pub(super) fn unmet(&self, declaration: &Declaration) -> Vec<Error> {
         let write_back = declaration.mode == WRITE_BACK;
+        let mut unmet = Vec::new();
         if declaration.no_eviction {
-            self.check_policy(write_back)?;
+            unmet.extend(self.evicts(write_back));
         }
         if declaration.persistence && !self.append_only {
-            return Err(Error::invalid(
+            unmet.push(Error::invalid(
                 "the cache server does not log its changes to a file, so that accepted changes are lost when it restarts: set its \
                  appendonly to yes, or accept that with allow_volatile_changes()",
             ));
         }
         if write_back && (self.run_id.is_empty() || self.replid.is_empty()) {
-            return Err(Error::invalid(
+            unmet.push(Error::invalid(
                 "INFO does not tell the cache server's run_id and master_replid, without which a loss would go unnoticed",
             ));
         }
-        Ok(())
+        unmet
     }
 
-    fn check_policy(&self, write_back: bool) -> Result<()> {
+    fn evicts(&self, write_back: bool) -> Option<Error> {
         let policy = self.policy.as_deref().unwrap_or("an unknown policy");
         if policy == "noeviction" || policy.starts_with("volatile-") {
-            return Ok(());
+            return None;
         }
         let (removes, accept) = if write_back {
             ("an accepted change that SQL does not have", "lost changes with allow_evictable_changes()")
         } else {
             ("a commit barrier", "stale reads with allow_evictable_barriers()")
         };
-        Err(Error::invalid(format!(
+        Some(Error::invalid(format!(
             "the cache server evicts by {policy}, which could remove {removes}: set its maxmemory-policy to noeviction or to one of \
              volatile-*, or accept {accept}"
         )))

@@ -12,6 +12,7 @@ mod answers;
 mod draw;
 mod dump;
 mod faults;
+mod levels;
 mod machine;
 mod op;
 mod place;

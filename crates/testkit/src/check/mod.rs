@@ -10,7 +10,7 @@ use writeway_core::entry::state::{Slot, State};
 use crate::explorer::{Verdict, Violation, World};
 use crate::sim::{Answer, Cache, Cell, Database, Read, Store};
 
-pub use write_back::{Durable, write_back};
+pub use write_back::{Durable, confirmed_is_kept, write_back};
 
 /// All that strict mode promises, whatever failed.
 ///

@@ -45,6 +45,25 @@ pub fn write_back(world: &World, journal: &Journal, store: &Store, durable: &[Du
     Ok(())
 }
 
+/// `nothing confirmed is lost`: of each key, SQL ends with the last change whose writer was told `Ok`, or with a later one, whatever
+/// the journal's server lost. Holds of writers that ask for a level that the server keeps.
+///
+/// # Errors
+/// If it does not hold.
+pub fn confirmed_is_kept(journal: &Journal, store: &Store) -> Verdict {
+    let database = store.database();
+    let (rows, accepted) = (database.rows(), journal.accepted());
+    for write in database.history().writes.iter().filter(|write| matches!(write.answer, Some((_, Answer::Committed)))) {
+        for (key, value) in accepted.iter().filter(|landed| landed.op == Some(write.op)).filter_map(of) {
+            let (versions, committed) = (versions(journal, database, key), rows.get(&(0, key)).copied());
+            let detail = || format!("{value:?} of key {key} was confirmed; accepted as {versions:?}, SQL has {committed:?}");
+            let holds = place(&versions, committed) >= place(&versions, value);
+            Violation::unless(holds, "nothing confirmed is lost", detail)?;
+        }
+    }
+    Ok(())
+}
+
 /// The key and value of an accepted change; `None` for a delete.
 fn of(landed: &Landed) -> Option<(u32, Option<u64>)> {
     value_of(&landed.key, &landed.value)

@@ -6,6 +6,7 @@
 mod cache;
 mod canary;
 mod raw;
+mod recorder;
 mod runtime;
 mod script;
 mod store;
@@ -13,6 +14,7 @@ mod store;
 pub use cache::ScriptedCache;
 pub use canary::Canaries;
 pub use raw::RawCache;
+pub use recorder::Metrics;
 pub use runtime::TestRuntime;
 pub use script::{Act, Script};
 pub use store::{ScriptedStore, ScriptedTx};

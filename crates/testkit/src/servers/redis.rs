@@ -23,6 +23,7 @@ pub struct Redis {
     binary: PathBuf,
     port: u16,
     appendfsync: &'static str,
+    replica_of: Option<u16>,
 }
 
 impl Redis {
@@ -31,8 +32,35 @@ impl Redis {
     /// # Errors
     /// It does not run or does not get ready; the error holds the tail of its log.
     pub fn start(binary: &Path) -> Result<Self> {
+        Self::start_as(binary, None)
+    }
+
+    /// Starts a replica of this server, and returns when it has all that the server had.
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub fn replica(&self) -> Result<Self> {
+        self.replica_through(self.port)
+    }
+
+    /// The same, where this port leads to the server: through a proxy the replica can be made to lag.
+    ///
+    /// # Errors
+    /// As [`Redis::start`].
+    pub fn replica_through(&self, port: u16) -> Result<Self> {
+        let replica = Self::start_as(&self.binary, Some(port))?;
+        let listed = format!("port={},state=online,", replica.port);
+        let address = format!("127.0.0.1:{}", self.port);
+        until("the replica to be online", RESTART_LIMIT, || {
+            let info = Resp::connect(&address)?.call(&["INFO", "replication"])?;
+            Ok(info.iter().any(|text| text.contains(&listed)).then_some(()))
+        })?;
+        Ok(replica)
+    }
+
+    fn start_as(binary: &Path, replica_of: Option<u16>) -> Result<Self> {
         let instance = Instance::new("Redis", Signal::SIGKILL, CLEANUP)?;
-        let mut redis = Self { instance, binary: binary.to_owned(), port: 0, appendfsync: "everysec" };
+        let mut redis = Self { instance, binary: binary.to_owned(), port: 0, appendfsync: "everysec", replica_of };
         for _ in 0..port::ATTEMPTS {
             redis.port = port::free()?;
             match redis.launch()? {
@@ -133,7 +161,13 @@ impl Redis {
         command.args(["--dir", self.instance.dir().to_str().context("the temporary directory's name is not UTF-8")?]);
         command.args(["--appendonly", "yes", "--appendfsync", self.appendfsync, "--save", ""]);
         command.args(["--maxmemory-policy", "noeviction", "--enable-debug-command", "local"]);
-        self.instance.start(command, |_, pid| is_ready(&port, pid))
+        // A replica is sent the data at once, not after waiting for others.
+        command.args(["--repl-diskless-sync-delay", "0"]);
+        if let Some(of) = self.replica_of {
+            command.args(["--replicaof", "127.0.0.1", &of.to_string()]);
+        }
+        let replica = self.replica_of.is_some();
+        self.instance.start(command, |_, pid| is_ready(&port, pid, replica))
     }
 }
 
@@ -146,10 +180,10 @@ impl Drop for Redis {
 }
 
 /// The process id tells our server from one that was quicker to take the port.
-fn is_ready(port: &str, pid: u32) -> bool {
+fn is_ready(port: &str, pid: u32, replica: bool) -> bool {
     let info = Resp::connect(&format!("127.0.0.1:{port}")).and_then(|mut redis| redis.call(&["INFO"]));
     info.is_ok_and(|info| {
         let has = |wanted: &str| info.iter().flat_map(|text| text.lines()).any(|line| line == wanted);
-        has(&format!("process_id:{pid}")) && has("loading:0")
+        has(&format!("process_id:{pid}")) && has("loading:0") && (!replica || has("master_link_status:up"))
     })
 }

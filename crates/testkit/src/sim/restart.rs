@@ -45,8 +45,10 @@ pub(super) struct Restart {
 
 impl Adversary for Restart {
     fn ways(&self, _: u64) -> usize {
-        // All there, some missing, empty.
-        2 + locked(&self.journal).past.len().saturating_sub(1).min(MISSING)
+        // All there, empty, some missing.
+        let state = locked(&self.journal);
+        let (past, confirmed) = (state.past.len(), state.confirmed);
+        1 + usize::from(confirmed == 0) + past.saturating_sub(confirmed.max(1)).min(MISSING)
     }
 
     fn act(&self, way: usize, _: u64) -> String {
@@ -58,7 +60,7 @@ impl Adversary for Restart {
         if way == 0 {
             return "the journal's server restarts with all it had".to_owned();
         }
-        let missing = way - 1;
+        let missing = way - usize::from(state.confirmed == 0);
         let kept = if missing == 0 { 0 } else { state.past.len() - missing };
         state.past.truncate(kept);
         state.shards = state.past.last().cloned().unwrap_or_default();

@@ -75,7 +75,7 @@ where
             tracing::error!(name: "change.damaged", shard = ?at.shard, count = page.len(), "accepted changes cannot be read; they are set aside");
             let park = Park { keys: page, reason: Reason::Damaged, cause: DAMAGED };
             self.ask(self.journal.park(at, id, park)).await?;
-            Counters::add(&self.counters.parked, page.len());
+            Counters::add(&self.counters.damaged, page.len());
         }
         if batch.changes.is_empty() {
             return Ok(Done::Flushed);
@@ -83,19 +83,19 @@ where
         let (within, keep_log) = (self.settings.within(), self.settings.batch_log);
         let flush = Flush { at, batch: id, keys: &batch.keys, within, keep_log };
         let unanswered = || Err(Error::unknown("sql did not finish the flush in time"));
-        let stored = match self
-            .in_sql(self.settings.flush_timeout, store.flush(&flush, &batch.changes))
-            .await
-            .unwrap_or_else(unanswered)?
-        {
+        self.confirm_claim(at).await?;
+        let work = async {
+            let _timed = self.counters.in_sql(self.runtime());
+            store.flush(&flush, &batch.changes).await
+        };
+        let stored = match self.in_sql(self.settings.flush_timeout, work).await.unwrap_or_else(unanswered)? {
             Flushed::Applied(stored) => stored,
             Flushed::Already => Vec::new(),
             Flushed::Superseded => return Err(Error::fenced()),
         };
         let rows = batch.keys.len();
         self.acknowledge(at, id, batch.keys, stored).await?;
-        Counters::add(&self.counters.flushed, rows);
-        Counters::add(&self.counters.batches, 1);
+        self.counters.flushed(rows);
         self.flushed.send_replace(());
         tracing::debug!(name: "flush.done", shard = ?at.shard, rows, "a batch is in sql");
         Ok(Done::Flushed)

@@ -35,8 +35,13 @@ where
     let (report, mut reports) = mpsc::unbounded_channel();
     let (mut running, mut turns) = (0, 0);
     let mut stopping = false;
+    let mut recheck = engine.runtime().now() + engine.settings.recheck;
     loop {
         let now = engine.runtime().now();
+        if recheck <= now {
+            recheck = now + engine.settings.recheck;
+            engine.start_recheck();
+        }
         while !stopping && running < TURNS {
             let Some((shard, desk)) = take_due(&mut desks, now) else { break };
             running += 1;
@@ -54,7 +59,7 @@ where
                 () = engine.woken(), if !stopping => Event::Woken,
             }
         };
-        match until(engine.runtime(), next.unwrap_or(Duration::MAX), event).await {
+        match until(engine.runtime(), next.unwrap_or(Duration::MAX).min(recheck), event).await {
             Some(Event::Ended(Some(turn::Ended { shard, mut desk }))) => {
                 (running, turns) = (running - 1, turns + 1);
                 desk.ended = turns;
@@ -69,6 +74,7 @@ where
     for (shard, _) in desks.iter().enumerate().filter(|(_, desk)| desk.as_ref().is_some_and(|desk| desk.leads)) {
         engine.resign(shard).await;
     }
+    engine.leave().await;
 }
 
 enum Event {

@@ -56,6 +56,11 @@ impl Trouble {
         (self.tried, self.failed) = (None, None);
     }
 
+    /// Another process would fare no better.
+    pub(super) fn is_of_rows(&self) -> bool {
+        matches!(self.failed, Some((Blame::Row | Blame::Parent, _)))
+    }
+
     fn fail(&mut self, blame: Blame, cause: String) {
         self.failed = Some((blame, cause));
     }
@@ -82,7 +87,7 @@ where
 
     /// Step 3.
     pub(super) fn judge(&self, claimed: &Claimed, count: usize, dead: u64, trouble: &Trouble) -> Next {
-        let landed = Counters::get(&self.counters.batches);
+        let landed = self.counters.batches.get();
         judge(Case {
             tries: claimed.tries,
             alone: count == 1,
@@ -155,7 +160,7 @@ where
     /// A row is suspected that nobody blamed: no other is, until something lands.
     fn note_suspicion(&self, id: BatchId, trouble: &mut Trouble) {
         if matches!(trouble.of(id), Some((Blame::Table | Blame::Server, _))) {
-            trouble.suspected_at = Some(Counters::get(&self.counters.batches));
+            trouble.suspected_at = Some(self.counters.batches.get());
         }
     }
 }

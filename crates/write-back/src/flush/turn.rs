@@ -15,6 +15,7 @@ use super::apply::Done;
 use super::plan;
 use super::trouble::Trouble;
 use crate::engine::Engine;
+use crate::members::{is_overdue, look};
 use crate::stats::Counters;
 
 /// So many batches of one shard are flushed before another shard may have its turn.
@@ -119,6 +120,9 @@ impl<S: FencedStore> Engine<S> {
                 desk.at = None;
             }
             Counters::add(&self.counters.retries, 1);
+            if !desk.trouble.is_of_rows() {
+                self.members.failed(self.counters.batches.get(), self.runtime().now());
+            }
             tracing::warn!(
                 name: "flush.failed", shard = ?self.shards[shard], error = %e, attempt = desk.failures,
                 "a flush failed; it will be tried again"
@@ -134,7 +138,18 @@ impl<S: FencedStore> Engine<S>
 where
     S::Key: Serialize + DeserializeOwned,
 {
+    /// Says when to look again.
+    async fn yield_to_its_owner(&self, shard: usize, desk: &mut Desk) -> Duration {
+        if desk.leads {
+            self.resign(shard).await;
+            (desk.leads, desk.at) = (false, None);
+        }
+        look(&self.settings)
+    }
+
     async fn turn(&self, shard: usize, desk: &mut Desk, mut urgent: bool) -> Result<Duration> {
+        self.beat().await;
+        let mine = self.members.is_mine(shard);
         for _ in 0..BATCHES {
             if self.is_ending() {
                 return Ok(Duration::ZERO);
@@ -144,6 +159,9 @@ where
             // A server that was left comes back as it was.
             let installed = status.installed && status.epoch >= desk.seen;
             desk.seen = desk.seen.max(status.epoch);
+            if !mine && !urgent && installed && !is_overdue(&status, &self.settings) {
+                return Ok(self.yield_to_its_owner(shard, desk).await);
+            }
             if installed && due.is_none() {
                 return Ok(plan::sleep(&status, &self.settings));
             }
@@ -171,7 +189,7 @@ where
                 Done::Resolved => desk.failures = 0,
                 // Their entries were gone.
                 Done::Nothing if self.status(shard).await?.dirty < status.dirty => continue,
-                Done::Nothing => return Ok(self.leave(shard, desk).await),
+                Done::Nothing => return Ok(self.pass_on(shard, desk).await),
             }
             // An open batch from before does not count: a barrier is for what came after it, too.
             urgent &= status.open > 0;
@@ -184,7 +202,7 @@ where
     }
 
     /// What is due is of another schema version: a process that knows it must have its turn.
-    async fn leave(&self, shard: usize, desk: &mut Desk) -> Duration {
+    async fn pass_on(&self, shard: usize, desk: &mut Desk) -> Duration {
         tracing::warn!(
             name: "flush.left", shard = ?self.shards[shard],
             "accepted changes of another schema version wait for a process that knows it"

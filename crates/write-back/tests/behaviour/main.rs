@@ -1,9 +1,12 @@
 //! What a user sees of one handle, with the in-process forms of both servers.
 
+mod audit;
 mod doubles;
+mod levels;
 mod rows;
 mod scripted;
 mod slow;
+mod telemetry;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use writeway_back::MemoryJournal;
-use writeway_back::error::Result;
+use writeway_back::error::{Error, Result};
 use writeway_core::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, DeadLetter, Freeze, Install, Installed, Journal, Park, Redriven,
-    Release, Settled, Shard, Split, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Install, Installed, Journal, Level, Park,
+    Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 use writeway_testkit::double::Script;
 
@@ -61,9 +61,20 @@ impl Journal for ScriptedJournal {
         Box::pin(self.script.play("accept", changes.len(), accept))
     }
 
+    /// In place of a server that has levels.
+    fn confirm<'a>(&'a self, _: Level, of: &'a [Confirm], _: Duration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.script.play("confirm", of.len(), async { Ok(()) }))
+    }
+
+    fn unmet<'a>(&'a self, _: &'a Declaration, _: Level) -> BoxFuture<'a, Result<Vec<Error>>> {
+        let unmet = async { Ok(Vec::new()) };
+        Box::pin(async move { self.script.play("unmet", 1, unmet).await.or_else(|e| Ok(vec![e])) })
+    }
+
     pass! {
         fn settled(shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> Vec<Settled>;
         fn lead(shard: &'a Shard, holder: Id, hold: Duration) -> bool;
+        fn present(namespace: &'a str, holder: Id, hold: Duration) -> Vec<Id>;
         fn install(shard: &'a Shard, install: &'a Install) -> Installed;
         fn claim(at: &'a At, from: u64, freeze: Freeze) -> Option<Claimed>;
         fn acknowledge(at: &'a At, batch: BatchId, acks: &'a [Ack]) -> u64;

@@ -14,16 +14,16 @@ use crate::doubles::Troubled;
 use crate::scripted::ScriptedJournal;
 use crate::{Row, builder, row};
 
-fn scripted(runtime: &TestRuntime) -> (ScriptedJournal, Script) {
+pub(crate) fn scripted(runtime: &TestRuntime) -> (ScriptedJournal, Script) {
     let (journal, script) = (MemoryJournal::with(100, Arc::new(runtime.clone())), Script::new());
     (ScriptedJournal { journal, script: script.clone() }, script)
 }
 
-fn stuck() -> Troubled {
+pub(crate) fn stuck() -> Troubled {
     Troubled::new(|_| Err(Error::unavailable("sql is away")))
 }
 
-fn quick(store: Troubled, runtime: &TestRuntime) -> WriteBackBuilder<Troubled> {
+pub(crate) fn quick(store: Troubled, runtime: &TestRuntime) -> WriteBackBuilder<Troubled> {
     builder(store).flush_timeout(Duration::from_millis(100)).runtime(Arc::new(runtime.clone()))
 }
 

@@ -3,10 +3,12 @@
 mod crashes;
 mod everything;
 mod faults;
+mod levels;
 mod poison;
 mod races;
 mod readers;
 mod restarts;
 mod setup;
+mod spread;
 mod takeovers;
 mod tickets;

@@ -1,5 +1,7 @@
 //! Reads beside puts, flushes and evictions.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use writeway_testkit::sim::Journal;
 
 use crate::setup::{Site, explore, up_to};
@@ -91,4 +93,20 @@ fn a_reader_beside_a_takeover() {
     });
     let counts = report.assert_complete().counts;
     assert!(counts.takeovers > 0 && counts.hits > 0, "{report}");
+}
+
+#[test]
+fn an_audit_beside_puts() {
+    static LOOKED_AT: AtomicU64 = AtomicU64::new(0);
+    let report = explore("an audit, two puts").preemptions(up_to(2)).run(|world| {
+        let site = Site::new(world);
+        let apps = site.apps::<2>();
+        apps[0].puts([10, 11]);
+        apps[1].reads_and_audits(|keys| {
+            LOOKED_AT.fetch_add(keys, Relaxed);
+        });
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.hits > 0 && LOOKED_AT.load(Relaxed) > 100, "{report}");
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use writeway_back::journal::PAGE;
-use writeway_back::{Change, Result, Ticket, WriteBack, WriteBackBuilder};
+use writeway_back::{Change, Level, Result, Ticket, WriteBack, WriteBackBuilder};
 use writeway_testkit::check::{self, Durable};
 use writeway_testkit::explorer::{Explore, Process, Verdict, Violation, World};
 use writeway_testkit::sim::{Cell, Journal, Store};
@@ -38,6 +38,7 @@ pub(crate) struct Site {
     pub(crate) journal: Journal,
     pub(crate) store: Store,
     max_batch: usize,
+    level: Level,
     durable: Arc<Mutex<Vec<Durable>>>,
 }
 
@@ -56,7 +57,7 @@ impl Site {
     /// Two rows, [`OLD`], and an empty journal.
     pub(crate) fn new(world: &World) -> Self {
         let (journal, store) = (world.journal(), world.store(&[(KEY, OLD), (OTHER, OLD)]));
-        Site { world: world.clone(), journal, store, max_batch: 1, durable: Arc::default() }
+        Site { world: world.clone(), journal, store, max_batch: 1, level: Level::Memory, durable: Arc::default() }
     }
 
     /// With a journal of the scenario's own.
@@ -74,6 +75,11 @@ impl Site {
         Site { max_batch, ..self }
     }
 
+    /// What is accepted is confirmed at this level: no restart of the server loses it.
+    pub(crate) fn at(self, level: Level) -> Self {
+        Site { level, ..self }
+    }
+
     /// So many processes. All are there before the first has a task.
     pub(crate) fn apps<const N: usize>(&self) -> [App; N] {
         ["one", "two", "three"].first_chunk::<N>().expect("at most three").map(|name| {
@@ -88,7 +94,12 @@ impl Site {
         let builder: WriteBackBuilder<Store> = WriteBack::builder(self.store.clone()).namespace("cells").shards(1);
         // A tick is longer than anything takes here.
         let builder = builder.max_batch(self.max_batch).max_delay(Duration::from_secs(5)).flush_timeout(Duration::from_secs(2));
-        builder.runtime(self.world.runtime()).build(self.journal.clone()).await.expect("nothing fails yet")
+        builder
+            .accept_level(self.level)
+            .runtime(self.world.runtime())
+            .build(self.journal.clone())
+            .await
+            .expect("nothing fails yet")
     }
 
     /// Runs all tasks along one path of choices, drains, and checks all that write-back promises. The apps end with their tasks.
@@ -104,6 +115,9 @@ impl Site {
         Violation::unless(drained.0.is_ok(), "everything drains", || format!("{:?}", drained.0))?;
         let durable = self.durable.lock().expect("nothing panics under it").clone();
         check::write_back(&self.world, &self.journal, &self.store, &durable)?;
+        if self.level != Level::Memory {
+            check::confirmed_is_kept(&self.journal, &self.store)?;
+        }
         let committed = [KEY, OTHER].map(|key| self.store.committed(key));
         let agrees = drained.1.as_ref().is_ok_and(|read| *read == committed);
         Violation::unless(agrees, "nothing stale at rest", || format!("read as {:?}, SQL has {committed:?}", drained.1))
@@ -215,6 +229,19 @@ impl App {
             for _ in 0..times {
                 // An error is judged by no check: nothing was promised.
                 let _ = app.store.witness_read(KEY, app.handle.get(&KEY)).await;
+            }
+        })
+    }
+
+    /// A task that reads, so that something lies in the cache, and audits all of that: nobody writes the table by other means. Gives
+    /// the keys that it looked at to `seen`.
+    pub(crate) fn reads_and_audits(&self, seen: fn(u64)) -> &Self {
+        self.task("reads and audits", move |app| async move {
+            let _ = app.store.witness_read(KEY, app.handle.get(&KEY)).await;
+            // What it cannot ask is no finding.
+            if let Ok(audit) = app.handle.audit(10).await {
+                assert!(audit.is_clean(), "invariant violated: an audit raises no false alarm: {audit:?}");
+                seen(audit.looked_at);
             }
         })
     }

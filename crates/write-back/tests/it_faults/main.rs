@@ -9,6 +9,7 @@ mod failover;
 mod half_open;
 mod histories;
 mod large;
+mod levels;
 mod load;
 mod lost_file;
 mod odd;

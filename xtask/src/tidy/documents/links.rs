@@ -72,7 +72,7 @@ fn outside_code(line: &str) -> impl Iterator<Item = &str> {
 
 /// The anchors of a document's headings, as GitHub makes them: lower case, without punctuation, a hyphen for each space, and
 /// a number where the same heading comes again.
-fn slugs(text: &str) -> Vec<String> {
+pub(in crate::tidy) fn slugs(text: &str) -> Vec<String> {
     let mut seen = BTreeMap::<String, usize>::new();
     let headings = prose(text).filter_map(|(_, line)| heading(line));
     let slugs = headings.map(|heading| {

@@ -6,6 +6,7 @@ mod named_tests;
 
 use std::collections::BTreeSet;
 
+pub(super) use self::links::slugs;
 use super::{Complaints, Project};
 
 /// What the README shows first.

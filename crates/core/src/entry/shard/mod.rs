@@ -16,6 +16,7 @@
 //! `letters`: what was set aside. `recovery`: taking over, and comparing a restored server with SQL.
 
 mod batch;
+mod confirm;
 mod failure;
 mod letters;
 mod recovery;

@@ -14,8 +14,10 @@
 //! letters   hash    <key> → schema (4) version (16) first (16) when (8) tries (4) reason (1), length (4) and text of the cause, the
 //!                   value entry
 //! lease     string  who flushes
+//! mark      string  1: written anew whenever what the shard holds is confirmed at a level
 //! ```
 //!
+//! and of the namespace, behind `prefix:{namespace}:`, `members`, a zset: process → until when it is taken for present;
 //! where `<key>` is what follows `e:`, and numbers in bytes are big-endian. A frozen change lies in two fields, so that whoever
 //! needs its version need not carry its value.
 //!
@@ -27,11 +29,15 @@
 //! [`letters`] what became of it, [`recovery`] is what comes after a loss, [`entries`] the cache.
 
 mod accept;
+mod confirm;
 mod entries;
 mod failure;
 mod flusher;
 mod letters;
+mod members;
 mod recovery;
+
+pub(super) use self::confirm::Confirms;
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,11 +49,11 @@ use super::call::{Calls, Repeat};
 use super::link::Link;
 use super::script::Script;
 use super::{Redis, reply};
-use crate::cache::{BoxFuture, Bytes, Id};
+use crate::cache::{BoxFuture, Bytes, Declaration, Id};
 use crate::error::{Error, Result};
 use crate::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, DeadLetter, Freeze, Install, Installed, Journal, PAGE, Park, Redriven,
-    Release, Settled, Shard, Split, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Install, Installed, Journal, Level, PAGE,
+    Park, Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 
 /// A Redis server as the cache and journal of write-back namespaces. Cheap to clone; it shares the connections, limits and
@@ -177,12 +183,24 @@ impl Journal for RedisJournal {
         Box::pin(self.accept_in_time(shard, changes, bounds, not_after))
     }
 
+    fn confirm<'a>(&'a self, level: Level, of: &'a [Confirm], not_after: Duration) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.confirm_in_time(level, of, not_after))
+    }
+
+    fn unmet<'a>(&'a self, declaration: &'a Declaration, level: Level) -> BoxFuture<'a, Result<Vec<Error>>> {
+        Box::pin(self.not_met(declaration, level))
+    }
+
     fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>> {
         Box::pin(self.what_became_of(shard, inc, changes))
     }
 
     fn lead<'a>(&'a self, shard: &'a Shard, holder: Id, hold: Duration) -> BoxFuture<'a, Result<bool>> {
         Box::pin(self.take_lease(shard, holder, hold))
+    }
+
+    fn present<'a>(&'a self, namespace: &'a str, holder: Id, hold: Duration) -> BoxFuture<'a, Result<Vec<Id>>> {
+        Box::pin(self.who_is_there(namespace, holder, hold))
     }
 
     fn install<'a>(&'a self, shard: &'a Shard, install: &'a Install) -> BoxFuture<'a, Result<Installed>> {

@@ -10,6 +10,7 @@ use std::task::{Poll, Waker};
 
 use writeway_core::cache::{Bytes, Lookup};
 use writeway_core::entry::held::Held;
+use writeway_core::entry::members::Members;
 use writeway_core::entry::shard::{Dead, ShardState};
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::{Identity, Reason, Shard};
@@ -41,8 +42,13 @@ pub(super) struct JournalState {
     pub(super) other: Option<(u64, Shards)>,
     /// Which server is in use.
     pub(super) current: u64,
+    /// So many states of the past are at their level: no restart goes behind the last of them.
+    pub(super) confirmed: usize,
     /// When it last came back without something, and what it still held of what was not flushed.
     pub(super) lost: Option<Loss>,
+    /// Who is there, by namespace, if that is told.
+    members: BTreeMap<String, Members>,
+    spreads: bool,
     /// Everybody is told that they have the flush lease.
     leaseless: bool,
     accepted: Vec<Landed>,
@@ -137,6 +143,13 @@ impl Journal {
     #[must_use]
     pub fn leaseless(self) -> Self {
         locked(&self.state).leaseless = true;
+        self
+    }
+
+    /// Processes hear of each other, and share the shards.
+    #[must_use]
+    pub fn spreading(self) -> Self {
+        locked(&self.state).spreads = true;
         self
     }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use writeway_core::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
 use writeway_core::entry::shard::ShardState;
-use writeway_core::error::Result;
+use writeway_core::error::{Error, Result};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, DeadLetter, Freeze, Identity, Install, Installed, Journal as Port, Park,
-    Redriven, Release, Settled, Shard, Split, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Identity, Install, Installed,
+    Journal as Port, Level, Park, Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 
 use super::{CALL_LIMIT, Journal, Landed, locked};
@@ -62,8 +62,12 @@ impl Entries for Journal {
         })
     }
 
-    fn scan<'a>(&'a self, _: &'a [u8], _: u64) -> BoxFuture<'a, Result<(u64, Vec<Bytes>)>> {
-        Box::pin(std::future::ready(Ok((0, Vec::new()))))
+    /// No step of its own, and never in the midst of a change: who goes by it looks at each key again.
+    fn scan<'a>(&'a self, stem: &'a [u8], _: u64) -> BoxFuture<'a, Result<(u64, Vec<Bytes>)>> {
+        let state = locked(&self.state);
+        let held = state.shards.values().flat_map(|shard| shard.entries.keys());
+        let keys = held.filter(|key| key.starts_with(stem)).cloned().collect();
+        Box::pin(std::future::ready(Ok((0, keys))))
     }
 }
 
@@ -111,6 +115,33 @@ impl Port for Journal {
         })
     }
 
+    /// What is confirmed is in every state in which the server may come back.
+    fn confirm<'a>(&'a self, _: Level, of: &'a [Confirm], not_after: Duration) -> BoxFuture<'a, Result<()>> {
+        let (of, limit) = (of.to_vec(), millis(not_after));
+        Box::pin(async move {
+            let confirmed = self.call(
+                || "journal confirm".to_owned(),
+                READS,
+                limit,
+                move |state, _| {
+                    let identity = state.identity();
+                    for Confirm { shard, inc } in of {
+                        state.shards.entry(shard.stem()).or_default().stands(&identity, inc)?;
+                    }
+                    state.confirmed = state.past.len();
+                    Ok(())
+                },
+            );
+            let confirmed = confirmed.await?;
+            self.world.note(|| format!("  → {confirmed:?}"));
+            confirmed
+        })
+    }
+
+    fn unmet<'a>(&'a self, _: &'a Declaration, _: Level) -> BoxFuture<'a, Result<Vec<Error>>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>> {
         let changes = changes.to_vec();
         Box::pin(self.on("settled", shard, READS, move |shard, identity, _| shard.settled(identity, inc, &changes)))
@@ -125,6 +156,20 @@ impl Port for Journal {
         };
         self.world.note(|| format!("journal lead → {led}"));
         Box::pin(std::future::ready(Ok(led)))
+    }
+
+    /// No step of its own, as `lead`. Unless the scenario spreads, everybody is told that nobody else is there: it gives no safety,
+    /// so nothing may depend on it.
+    fn present<'a>(&'a self, namespace: &'a str, holder: Id, hold: Duration) -> BoxFuture<'a, Result<Vec<Id>>> {
+        let there = {
+            let (now, mut state) = (self.world.now_ms(), locked(&self.state));
+            if state.spreads {
+                state.members.entry(namespace.to_owned()).or_default().present(holder, millis(hold), now)
+            } else {
+                vec![holder]
+            }
+        };
+        Box::pin(std::future::ready(Ok(there)))
     }
 
     fn install<'a>(&'a self, shard: &'a Shard, install: &'a Install) -> BoxFuture<'a, Result<Installed>> {
