@@ -11,7 +11,7 @@ use crate::load::{Load, Shape};
 use crate::rig::{Handle, Rig, eventually, flushed};
 
 /// How long a fault of SQL lasts: several tries of every shard.
-const LASTS: Duration = Duration::from_secs(3);
+const LASTS: Duration = Duration::from_secs(2);
 
 /// Reads, writes and flushes succeed (again).
 async fn goes_on(handle: &Handle, load: &Load, after: &str) {
