@@ -3,16 +3,21 @@
 use std::env;
 use std::time::Duration;
 
-use writeway_core::diesel::QueryResult;
 use writeway_core::diesel::dsl::sql;
 use writeway_core::diesel::prelude::*;
 use writeway_core::diesel::sql_types::BigInt;
+use writeway_core::diesel::{ConnectionError, QueryResult};
 use writeway_core::diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use writeway_core::diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use writeway_core::redis::Redis;
+use writeway_core::runtime::{Runtime as _, Tokio};
 use writeway_core::serde::{Deserialize, Serialize};
 use writeway_core::sql::{Cached, Pool, ServerTimeouts, Sql, SqlTable};
+use writeway_core::tasks::until;
 use writeway_core::{bb8, bulk_upsert, key_among};
+
+/// How long a connection may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 diesel::table! {
     /// The table.
@@ -260,6 +265,14 @@ impl Schema {
         let timeouts = ServerTimeouts::default().statement(stalled).lock(stalled).idle_in_transaction(stalled);
         let mut config = ManagerConfig::default();
         config.recycling_method = RecyclingMethod::Fast;
+        // The pool itself would wait for ever for a server that is only half there, and keep the place.
+        config.custom_setup = Box::new(|url| {
+            let url = url.to_owned();
+            Box::pin(async move {
+                let connected = until(&Tokio, Tokio.now() + CONNECT_WITHIN, AsyncPgConnection::establish(&url)).await;
+                connected.unwrap_or_else(|| Err(ConnectionError::BadConnection("not in time".to_owned())))
+            })
+        });
         let manager = AsyncDieselConnectionManager::new_with_config(&self.url, config);
         let builder = bb8::Pool::builder().max_size(size).connection_customizer(Box::new(timeouts));
         // Also the bound of the pool's own pauses: with its 30 s it looks for a server that is back every 15 s.

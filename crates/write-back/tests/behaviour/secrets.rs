@@ -9,7 +9,7 @@ use writeway_back::change::{Change, Changes, Stored};
 use writeway_back::error::{Error, Result};
 use writeway_back::store::{FencedStore, Flush, Flushed, Opened, Store};
 use writeway_back::{MemoryJournal, MemoryStore};
-use writeway_core::journal::{Accept, Bounds, Journal as _, Shard};
+use writeway_core::journal::{Accept, At, BatchId, Bounds, Journal as _, Shard};
 use writeway_core::memory::MemoryTx;
 use writeway_testkit::double::Canaries;
 
@@ -76,17 +76,22 @@ impl Store for Quoting {
 }
 
 impl FencedStore for Quoting {
-    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<u16> {
+    async fn prepare(&self, namespace: &str, shards: u16, migrate: bool) -> Result<Vec<u64>> {
         self.table.prepare(namespace, shards, migrate).await
     }
 
-    async fn open(&self, shard: &Shard, log: Option<u64>) -> Result<Opened> {
+    async fn open(&self, shard: &Shard, log: Option<BatchId>) -> Result<Opened> {
         self.table.open(shard, log).await
     }
 
     async fn flush(&self, flush: &Flush<'_>, changes: &[Change<String, Secret>]) -> Result<Flushed<Secret>> {
         self.call()?;
         self.table.flush(flush, changes).await
+    }
+
+    async fn probe(&self, at: &At, within: Option<Duration>) -> Result<bool> {
+        self.call()?;
+        self.table.probe(at, within).await
     }
 }
 
@@ -139,6 +144,14 @@ async fn no_path_of_write_back_tells_a_key_or_a_value() {
     journal.accept(&shard, std::slice::from_ref(&damaged), bounds, Duration::MAX).await.expect("accepted");
     hear(secrets.get(&key).await.map(drop));
     hear(secrets.flush().await);
+    match secrets.dead_letters(None).await {
+        Ok(letters) => {
+            canaries.look("letters", &format!("{letters:?} {letters:#?}"));
+            hear(secrets.redrive(&letters).await.map(drop));
+            hear(secrets.discard(&letters).await.map(drop));
+        }
+        Err(e) => hear(Err(e)),
+    }
     canaries.look("handle", &format!("{secrets:?} {:?} {journal:?}", secrets.stats().await));
     hear(secrets.shutdown(Duration::from_secs(5)).await.map(drop));
     hear(secrets.get(&key).await.map(drop));

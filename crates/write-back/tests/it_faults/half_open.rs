@@ -100,6 +100,28 @@ async fn a_sql_that_is_half_there_is_told_in_time() {
     is_right(&rig, &load, "half a sql", cuts).await;
 }
 
+/// As when a host is replaced that froze while connections to it were being made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_go_silent_while_they_are_made_are_given_up() {
+    let Some(rig) = Rig::new("silent").await else { return };
+    let (proxy, schema) = rig.proxied_sql().await;
+    let handle = builder(table(&schema).await).build(cache(&rig.given).await).await.expect("build");
+    let load = Load::start(&handle, Shape { deletes: true, ..Shape::default() });
+    goes_on(&handle, &load).await;
+    let connections = proxy.connections();
+    proxy.set(Rule::Mute);
+    proxy.kill_all();
+    eventually("a connection half made", async || (proxy.connections() > connections).then_some(())).await;
+    proxy.silence_all();
+    proxy.set(Rule::Pass);
+    let again = goes_on(&handle, &load).await;
+    load.stop().await;
+    flushed(&handle).await;
+    println!("silent while made: again after {again:?}; {}", load.counts());
+    load.answers_are_right();
+    assert_eq!(load.verdict(&rig.ledger).await, Default::default(), "invariant violated: every answer is true");
+}
+
 /// Scenario of its own: the commit of a flush is carried out and nobody hears of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_whose_commit_is_not_answered_takes_effect_once() {

@@ -25,11 +25,13 @@ pub(crate) struct Shape {
     pub(crate) deletes: bool,
     /// Redis may lose what it accepted, so that a read may fall behind.
     pub(crate) lossy: bool,
+    /// SQL may be such that a load fails for good.
+    pub(crate) rejecting: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Shape { keys: 20, writers: 1, readers: 4, deletes: false, lossy: false }
+        Shape { keys: 20, writers: 1, readers: 4, deletes: false, lossy: false, rejecting: false }
     }
 }
 
@@ -97,7 +99,8 @@ impl Load {
 
     fn failed(&self, what: &str, e: &Error) {
         self.refused.fetch_add(1, SeqCst);
-        if !matches!(e.kind(), Kind::Unavailable | Kind::Overloaded) {
+        let loads = self.shape.rejecting && what == "get";
+        if !loads && !matches!(e.kind(), Kind::Unavailable | Kind::Overloaded) {
             self.wrong(format!("{what}: {e:?}"));
         }
     }

@@ -4,6 +4,7 @@
 //! `WRITEWAY_LONG` asks for the longer forms.
 
 mod backlog;
+mod divergent;
 mod failover;
 mod half_open;
 mod histories;
@@ -11,6 +12,7 @@ mod large;
 mod levels;
 mod load;
 mod lost_file;
+mod odd;
 mod poison;
 mod redis_away;
 mod refusals;

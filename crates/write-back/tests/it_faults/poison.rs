@@ -28,8 +28,10 @@ const REFUSING: &str = "
         RETURN NEW; END $$;
     CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON scores FOR EACH ROW EXECUTE FUNCTION refuse();";
 
+type Spoil = fn(Score) -> Score;
+
 /// What makes a row bad, and what its letter says.
-const KINDS: [(&str, fn(Score) -> Score, &str); 7] = [
+const KINDS: [(&str, Spoil, &str); 7] = [
     ("a check", |row| Score { points: -1, ..row }, "check"),
     ("an overflow", |row| noted(row, "overflow"), "out of range"),
     ("a text that is too long", |row| noted(row, "longer than twenty characters"), "value too long"),

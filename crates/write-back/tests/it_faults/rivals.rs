@@ -12,7 +12,7 @@ use writeway_testkit::servers;
 
 use crate::is_long;
 use crate::load::{Load, Shape};
-use crate::rig::{Rig, builder, cache, eventually, flushed, table};
+use crate::rig::{Rig, builder, cache, eventually, flushed, put_all, table};
 
 const KEYS: usize = 40;
 const SESSIONS_LIVE: Duration = Duration::from_millis(200);
@@ -133,4 +133,40 @@ async fn changes_land_once_among_deadlocks() {
         number(&mut conn, deadlocks).await
     );
     assert!(locked > 0, "the harness did too little");
+}
+
+/// A transaction of somebody's that stays open: in a console, in a long report.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_somebody_holds_waits_for_him() {
+    let Some(rig) = Rig::new("held").await else { return };
+    let handle = rig.handle().await;
+    drop(put_all(&handle, 1_000..1_010, 1).await);
+    flushed(&handle).await;
+    let mut holder = rig.schema.connect().await;
+    let hold = "SET application_name = 'holder'; BEGIN; SELECT 1 FROM scores WHERE player = 1003 FOR UPDATE";
+    holder.batch_execute(hold).await.expect("held");
+    let load = Load::start(&handle, Shape { deletes: true, ..Shape::default() });
+    drop(put_all(&handle, 1_000..1_010, 2).await);
+    let others = (1_000..1_010).filter(|player| *player != 1_003);
+    eventually("the other rows to land", async || {
+        let rows = rig.steps_of(1_000..1_010).await;
+        others.clone().all(|player| rows[&player].ends_with(&[2])).then_some(())
+    })
+    .await;
+    let until = Tokio.now() + Duration::from_secs(if is_long() { 40 } else { 4 });
+    while Tokio.now() < until {
+        load.goes_on().await;
+        let dead = handle.stats().await.expect("redis answers").dead;
+        assert_eq!(dead, 0, "invariant violated: a row that somebody holds is not set aside");
+    }
+    holder.batch_execute("COMMIT").await.expect("let go");
+    load.stop().await;
+    // What was held back has its pause before it is tried again.
+    eventually("the row to land", async || rig.steps_of(1_003..1_004).await[&1_003].ends_with(&[2]).then_some(())).await;
+    flushed(&handle).await;
+    let stats = handle.stats().await.expect("stats");
+    println!("held: {}; {stats:?}", load.counts());
+    load.answers_are_right();
+    assert_eq!(load.verdict(&rig.ledger).await, Default::default(), "invariant violated: every change lands, once and in order");
+    assert_eq!((stats.dirty, stats.dead), (0, 0), "invariant violated: what others do to sql dead-letters nothing");
 }

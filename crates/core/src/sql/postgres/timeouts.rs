@@ -7,23 +7,28 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use diesel::QueryResult;
 use diesel::dsl::sql;
 use diesel::sql_types::Text;
+use diesel::{ConnectionError, QueryResult};
 use diesel_async::pooled_connection::PoolError;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use crate::error::{Error, Result};
+use crate::runtime::{Runtime as _, Tokio};
 use crate::sql::Cached;
+use crate::tasks::until;
 
 /// The three settings, in the order in which they are read and set.
 const NAMES: [&str; 3] = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+
+/// How long a new connection may take to set them.
+const SET_WITHIN: Duration = Duration::from_secs(5);
 
 /// Gives every new connection of a bb8 pool the time-outs that strict writes need:
 /// `Pool::builder().connection_customizer(Box::new(ServerTimeouts::default()))`.
 ///
 /// It sets `statement_timeout`, `lock_timeout` and `idle_in_transaction_session_timeout` for the session, in one round trip per
-/// new connection. All three must be shorter than the barrier's time, which is 2 s by default. Settings of the role
+/// new connection, which is given up if it does not answer within 5 s. All three must be shorter than the barrier's time, which is 2 s by default. Settings of the role
 /// (`ALTER ROLE … SET …`) do as well and need no customizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerTimeouts {
@@ -71,8 +76,16 @@ impl bb8::CustomizeConnection<AsyncPgConnection, PoolError> for ServerTimeouts {
         &'a self,
         conn: &'a mut AsyncPgConnection,
     ) -> Pin<Box<dyn Future<Output = std::result::Result<(), PoolError>> + Send + 'a>> {
-        Box::pin(async move { conn.batch_execute(&self.to_sql()).await.map_err(PoolError::QueryError) })
+        Box::pin(async move {
+            // bb8 waits for it without a limit, and a connection that went silent meanwhile would keep its place for good.
+            let set = until(&Tokio, Tokio.now() + SET_WITHIN, conn.batch_execute(&self.to_sql())).await;
+            set.map_or_else(|| Err(silent()), |set| set.map_err(PoolError::QueryError))
+        })
     }
+}
+
+fn silent() -> PoolError {
+    PoolError::ConnectionError(ConnectionError::BadConnection("a new connection does not answer".to_owned()))
 }
 
 /// The three settings as the server writes them, `1500ms` or `2min`.
