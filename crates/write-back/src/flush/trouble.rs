@@ -125,9 +125,11 @@ where
             Next::Split => self.split(&at, id, count, &mut desk.trouble).await?,
             Next::Delay(pause) => {
                 self.note_suspicion(id, &mut desk.trouble);
-                self.ask(self.journal.delay(&at, id, pause)).await?;
-                Counters::add(&self.counters.delayed, 1);
-                tracing::warn!(name: "change.delayed", shard = ?at.shard, failures = claimed.strikes + 1, ?pause, "a change fails alone");
+                if self.ask(self.journal.delay(&at, id, pause)).await? {
+                    let failures = claimed.strikes + 1;
+                    Counters::add(&self.counters.delayed, 1);
+                    tracing::warn!(name: "change.delayed", shard = ?at.shard, failures, ?pause, "a change fails alone");
+                }
             }
             Next::Park => {
                 self.note_suspicion(id, &mut desk.trouble);

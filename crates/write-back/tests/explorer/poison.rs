@@ -107,7 +107,7 @@ fn a_refused_row_with_a_crash() {
 
 #[test]
 fn a_refused_row_and_two_flushers() {
-    let report = explore("two rows, one refused, two flushers").preemptions(up_to(2)).run(|world| {
+    let report = explore("two rows, one refused, two flushers").preemptions(up_to(1)).run(|world| {
         let site = Site::new(world).refusing(&[(10, ALWAYS)]).batches_of(2).with(Journal::leaseless);
         let [one, two] = site.apps::<2>();
         one.puts_each([10, 20]);
