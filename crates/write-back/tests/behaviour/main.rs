@@ -146,6 +146,18 @@ async fn a_flush_that_took_effect_unheard_is_not_repeated() {
     assert_eq!(rows.get(&1).await.expect("get"), Some(row(1, "a")));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_took_effect_unheard_at_last_is_not_held_back() {
+    let journal = MemoryJournal::new();
+    // After the fifth failure a row is suspected, and it was none: the commit has landed.
+    let deaf = Troubled::new(|n| if n < 4 { Err(Error::unavailable("sql is away")) } else { Ok(()) });
+    deaf.lose_answers.store(1, SeqCst);
+    let rows = builder(deaf.clone()).build(journal).await.expect("build");
+    rows.put(row(1, "a")).await.expect("put").durable().await.expect("durable");
+    assert_eq!(deaf.applied.load(SeqCst), 1, "invariant violated: a batch is applied once");
+    assert_eq!(deaf.flushes.load(SeqCst), 6, "the sixth hears that it is in effect");
+}
+
 #[tokio::test]
 async fn bookkeeping_that_is_not_as_it_was_left_is_opened_anew() {
     let journal = MemoryJournal::new();

@@ -129,3 +129,39 @@ fn a_refused_row_with_a_restart() {
     let counts = report.assert_complete().counts;
     assert!(counts.restarts > 0 && counts.delays > 0 && counts.takeovers > 0, "{report}");
 }
+
+#[test]
+fn a_good_row_after_a_refused_one() {
+    let report = explore("a put that is set aside, then a better one").preemptions(up_to(2)).run(|world| {
+        let site = Site::new(world).refusing(&[(10, ALWAYS)]);
+        let apps = site.apps::<1>();
+        apps[0].puts_at_rest([10, 11]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.parks == report.runs && counts.batches == report.runs, "{report}");
+}
+
+#[test]
+fn a_good_row_after_a_refused_one_with_a_restart() {
+    let report = explore("a put that is set aside, a better one, a restart").evictions(1).preemptions(up_to(0)).run(|world| {
+        let site = Site::new(world).refusing(&[(10, ALWAYS)]).with(Journal::restarting);
+        let apps = site.apps::<1>();
+        apps[0].puts_at_rest([10, 11]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.parks > 0 && counts.batches > 0, "{report}");
+}
+
+#[test]
+fn a_refused_row_and_two_servers_by_turns() {
+    let report = explore("two rows, one refused, two servers by turns").evictions(2).preemptions(up_to(0)).run(|world| {
+        let site = Site::new(world).refusing(&[(10, ALWAYS)]).with(Journal::alternating).batches_of(2);
+        let apps = site.apps::<1>();
+        apps[0].puts_each([10, 20]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.splits > 0 && counts.parks > 0, "{report}");
+}

@@ -84,34 +84,31 @@ impl Site {
     pub(crate) fn apps<const N: usize>(&self) -> [App; N] {
         ["one", "two", "three"].first_chunk::<N>().expect("at most three").map(|name| {
             let process = self.world.process(name);
-            let handle = process.setup(self.handle());
+            let handle = process.setup(self.handle()).expect("nothing fails yet");
             let (world, store, journal) = (self.world.clone(), self.store.clone(), self.journal.clone());
             App { process, handle, store, world, journal, durable: self.durable.clone() }
         })
     }
 
-    async fn handle(&self) -> WriteBack<Store> {
+    async fn handle(&self) -> Result<WriteBack<Store>> {
         let builder: WriteBackBuilder<Store> = WriteBack::builder(self.store.clone()).namespace("cells").shards(1);
         // A tick is longer than anything takes here.
         let builder = builder.max_batch(self.max_batch).max_delay(Duration::from_secs(5)).flush_timeout(Duration::from_secs(2));
-        builder
-            .accept_level(self.level)
-            .runtime(self.world.runtime())
-            .build(self.journal.clone())
-            .await
-            .expect("nothing fails yet")
+        builder.accept_level(self.level).runtime(self.world.runtime()).build(self.journal.clone()).await
     }
 
     /// Runs all tasks along one path of choices, drains, and checks all that write-back promises. The apps end with their tasks.
     pub(crate) fn explore<const N: usize>(&self, apps: [App; N]) -> Verdict {
         drop(apps);
         self.world.explore()?;
-        let drained = self.world.setup(async {
-            let handle = self.handle().await;
+        let drained: Result<_> = self.world.setup(async {
+            let handle = self.handle().await?;
             let flushed = handle.flush().await;
             let read = handle.get_many(&[KEY, OTHER]).await;
-            (flushed, read.map(|rows| rows.into_iter().map(|row| row.map(|row| row.value)).collect::<Vec<_>>()))
+            Ok((flushed, read.map(|rows| rows.into_iter().map(|row| row.map(|row| row.value)).collect::<Vec<_>>())))
         });
+        let undrained = |e| Violation { invariant: "everything drains", detail: format!("no handle is built: {e}") };
+        let drained = drained.map_err(undrained)?;
         Violation::unless(drained.0.is_ok(), "everything drains", || format!("{:?}", drained.0))?;
         let durable = self.durable.lock().expect("nothing panics under it").clone();
         check::write_back(&self.world, &self.journal, &self.store, &durable)?;
@@ -144,6 +141,16 @@ impl App {
                 drop(app.put(KEY, value).await);
             }
             app.journal.drained().await;
+        })
+    }
+
+    /// A task that puts one value after the other, each once nothing is on its way.
+    pub(crate) fn puts_at_rest<const N: usize>(&self, values: [u64; N]) -> &Self {
+        self.task("puts at rest", move |app| async move {
+            for value in values {
+                drop(app.put(KEY, value).await);
+                app.journal.drained().await;
+            }
         })
     }
 

@@ -1,3 +1,6 @@
+#[path = "failure_tests.rs"]
+mod failure;
+
 use std::time::Duration;
 
 use super::*;
