@@ -17,7 +17,7 @@ pub struct Limits {
 #[must_use]
 pub fn alarms(before: &Stats, now: &Stats, limits: Limits) -> Vec<&'static str> {
     let signs = [
-        (now.oldest > Some(limits.behind), "SQL is behind: it is away, too slow, or refuses a row"),
+        (now.oldest > Some(limits.behind), "SQL is behind: it is away, or too slow"),
         (now.dirty > limits.max_dirty * 3 / 4, "three quarters of max_dirty are taken: writes will be refused soon"),
         (now.dead > before.dead, "changes were set aside: SQL has older rows"),
         (now.retries > before.retries && now.batches == before.batches, "every flush of this process fails"),

@@ -2,6 +2,7 @@
 
 pub mod alarms;
 pub mod errors;
+pub mod letters;
 pub mod migrating;
 pub mod recipes;
 pub mod serving;

@@ -11,7 +11,8 @@
 //! | `Ok` of a write | accepted by Redis, at the [`Level`] that was asked for: as durable as the server's own persistence makes it, on its disk, or received by so many replicas |
 //! | [`Ticket::durable`] | the change, or a later one of the same row, is committed in SQL |
 //! | a read | the last accepted change of the row, else what SQL has; SQL is never asked in place of a Redis that does not answer |
-//! | an accepted change | reaches SQL exactly once in effect, through crashes of any process and lost answers of any server |
+//! | an accepted change | reaches SQL exactly once in effect, through crashes of any process and lost answers of any server; or is set aside |
+//! | a change that SQL refuses | costs only itself: the others of its batch land, and it becomes a [`DeadLetter`] |
 //! | the order of one row's changes | the last one wins; SQL never goes backwards, also after Redis did |
 //!
 //! **What can be lost**: of what SQL does not have yet, what Redis itself loses. At [`Level::Memory`], with `appendfsync everysec` that is up to about
@@ -25,10 +26,17 @@
 //! what cannot be judged is set aside, and an event says that loss is possible. Reads are strong as long as Redis loses nothing.
 //! Single keys that somebody removes or evicts are lost unnoticed.
 //!
-//! Writes of several rows are not atomic. A change that SQL refuses keeps its shard's queue from moving: it is tried again and
-//! again, and reported; after [`max_age`](WriteBackBuilder::max_age) the shard accepts no further row. An accepted change that
-//! cannot be read is never a miss: reads of its row are `Rejected` until a newer change replaces it. All writers of the table must
-//! take part.
+//! **What SQL refuses.** A batch that fails is halved until one change fails alone. It is held back while the others land (100 ms,
+//! doubling, at most 30 s), tried again alone, and set aside after three failures alone, ten where a foreign key failed. A panic of
+//! the table's code is a row's fault, too. What is the server's or the table's fault is kept and tried again: see
+//! [`Blame`](store::Blame) and [`classify`](WriteBackBuilder::classify). [`dead_letters`](WriteBack::dead_letters) lists what was
+//! set aside, [`redrive`](WriteBack::redrive) accepts it again, [`discard`](WriteBack::discard) removes it; to edit a letter, put
+//! the row as it should be. There are at most [`max_dead`](WriteBackBuilder::max_dead); beyond that what SQL refuses waits. They lie
+//! in Redis, and go back in time with it.
+//!
+//! Writes of several rows are not atomic. Only the last change of a row is flushed: a good one that was coalesced with a later bad
+//! one goes with it. An accepted change that cannot be read is never a miss: reads of its row are `Rejected` until a newer change
+//! replaces it, or it was set aside. All writers of the table must take part.
 //!
 //! # Cancel safety
 //!
