@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use writeway_core::journal::{Bounds, Status};
 use writeway_core::metrics;
-use writeway_core::stats::{Level, namespace};
+use writeway_core::stats::{Gauge, namespace};
 
 #[derive(Debug)]
-pub(crate) struct Levels {
+pub(crate) struct Gauges {
     bounds: Bounds,
     shards: Mutex<Vec<Seen>>,
-    rows: Level,
-    bytes: Level,
-    oldest: Level,
-    fullness: Level,
-    dead: Level,
+    rows: Gauge,
+    bytes: Gauge,
+    oldest: Gauge,
+    fullness: Gauge,
+    dead: Gauge,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,17 +29,17 @@ struct Seen {
     dead: u64,
 }
 
-impl Levels {
+impl Gauges {
     pub(crate) fn new(name: &str, shards: usize, bounds: Bounds) -> Self {
         let of = namespace(name);
-        Levels {
+        Gauges {
             bounds,
             shards: Mutex::new(vec![Seen::default(); shards]),
-            rows: Level::new(&metrics::DIRTY_ROWS, of),
-            bytes: Level::new(&metrics::DIRTY_BYTES, of),
-            oldest: Level::new(&metrics::DIRTY_OLDEST_SECONDS, of),
-            fullness: Level::new(&metrics::DIRTY_FULLNESS_RATIO, of),
-            dead: Level::new(&metrics::DEAD_LETTERS, of),
+            rows: Gauge::new(&metrics::DIRTY_ROWS, of),
+            bytes: Gauge::new(&metrics::DIRTY_BYTES, of),
+            oldest: Gauge::new(&metrics::DIRTY_OLDEST_SECONDS, of),
+            fullness: Gauge::new(&metrics::DIRTY_FULLNESS_RATIO, of),
+            dead: Gauge::new(&metrics::DEAD_LETTERS, of),
         }
     }
 
