@@ -40,7 +40,7 @@ pub(crate) struct Engine<S: FencedStore> {
     pub(crate) members: Members,
     /// How the journal's server is set up.
     pub(crate) watch: Watch,
-    gauges: Gauges,
+    pub(crate) gauges: Gauges,
     /// Rings whenever a batch has taken effect.
     pub(crate) flushed: watch::Sender<()>,
     /// By shard: flush what is there without waiting for the delay.
