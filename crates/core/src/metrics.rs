@@ -53,6 +53,7 @@ metrics! {
     WRITE_DONE = Counter "writeway_write_done_total", "Changes that were committed; of write-back, accepted";
     WRITE_FAILED = Counter "writeway_write_failed_total", "Writes that ended with an error, by kind";
     WRITE_UNKNOWN = Counter "writeway_write_unknown_total", "Writes of which it is not known whether they took effect";
+    WRITE_UNCONFIRMED = Counter "writeway_write_unconfirmed_total", "Accepted changes that were not confirmed at their level in time";
     WRITE_SECONDS = Histogram "writeway_write_seconds", "Time from a write's call to its answer";
     WRITE_PUBLISHED = Counter "writeway_write_published_total", "Keys whose new value a write left in the cache";
     WRITE_INVALIDATED = Counter "writeway_write_invalidated_total", "Keys that a write removed from the cache";
@@ -62,6 +63,7 @@ metrics! {
     DIRTY_BYTES = Gauge "writeway_dirty_bytes", "Bytes of the rows on their way to SQL";
     DIRTY_OLDEST_SECONDS = Gauge "writeway_dirty_oldest_seconds", "For how long the oldest row on its way has waited";
     DIRTY_FULLNESS_RATIO = Gauge "writeway_dirty_fullness_ratio", "How near the fullest shard is to refusing rows, by rows, bytes or age; at 1 it does";
+    DIRTY_SUSPECTS = Gauge "writeway_dirty_suspects", "Changes on their way that failed alone, and are held back to be tried again alone";
     DEAD_LETTERS = Gauge "writeway_dead_letters", "Changes that were set aside for a person to look at";
     FLUSH_START = Counter "writeway_flush_start_total", "Transactions with a batch that were begun in SQL";
     FLUSH_DONE = Counter "writeway_flush_done_total", "Batches that are in SQL, flushed by this process";
@@ -77,8 +79,6 @@ metrics! {
     CHANGE_SUPERSEDED = Counter "writeway_change_superseded_total", "Restored changes that were dropped because SQL has something newer";
     CHANGE_QUARANTINED = Counter "writeway_change_quarantined_total", "Restored changes that were set aside because nobody can tell";
     CHANGE_DAMAGED = Counter "writeway_change_damaged_total", "Accepted changes that were set aside because they cannot be read";
-
-    WRITE_UNCONFIRMED = Counter "writeway_write_unconfirmed_total", "Accepted changes that were not confirmed at their level in time";
     SETTINGS_DRIFTED = Counter "writeway_settings_drifted_total", "How often Redis was found set up otherwise than declared";
 
     AUDIT_DONE = Counter "writeway_audit_done_total", "Clean values that audits compared with SQL";

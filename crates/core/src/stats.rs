@@ -79,7 +79,7 @@ pub struct Count {
 
 /// A number that is what it is now. Nothing without the feature `metrics`.
 #[derive(Debug)]
-pub struct Level {
+pub struct Gauge {
     #[cfg(feature = "metrics")]
     metric: ::metrics::Gauge,
 }
@@ -137,11 +137,11 @@ impl Count {
 }
 
 #[cfg_attr(not(feature = "metrics"), expect(unused_variables, reason = "nothing is kept without a recorder"))]
-impl Level {
+impl Gauge {
     /// Not known yet.
     #[must_use]
     pub fn new(metric: &Metric, of: Of<'_>) -> Self {
-        Level {
+        Gauge {
             #[cfg(feature = "metrics")]
             metric: recorder::gauge(metric, &[of]),
         }

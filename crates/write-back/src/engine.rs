@@ -13,7 +13,7 @@ use writeway_core::runtime::Runtime;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::{Gate, until};
 
-use crate::levels::Levels;
+use crate::gauges::Gauges;
 use crate::members::Members;
 use crate::settings::{Classify, Settings};
 use crate::stats::Counters;
@@ -40,7 +40,7 @@ pub(crate) struct Engine<S: FencedStore> {
     pub(crate) members: Members,
     /// How the journal's server is set up.
     pub(crate) watch: Watch,
-    levels: Levels,
+    pub(crate) gauges: Gauges,
     /// Rings whenever a batch has taken effect.
     pub(crate) flushed: watch::Sender<()>,
     /// By shard: flush what is there without waiting for the delay.
@@ -68,7 +68,7 @@ impl<S: FencedStore> Engine<S> {
             reads: Arc::new(reads),
             journal,
             counters: Counters::new(&declaration.namespace),
-            levels: Levels::new(&declaration.namespace, shards.len(), bounds),
+            gauges: Gauges::new(&declaration.namespace, shards.len(), bounds),
             name: declaration.namespace.as_str().into(),
             members: Members::unknown(),
             watch: Watch::over(declaration),
@@ -113,7 +113,7 @@ impl<S: FencedStore> Engine<S> {
 
     pub(crate) async fn status(&self, shard: usize) -> Result<Status> {
         let status = self.ask(self.journal.status(&self.shards[shard])).await?;
-        self.levels.saw(shard, &status);
+        self.gauges.saw(shard, &status);
         Ok(status)
     }
 

@@ -17,7 +17,7 @@ use writeway_core::tasks::until;
 use crate::builder::WriteBackBuilder;
 use crate::engine::Engine;
 use crate::flush;
-use crate::levels::fullness_percent;
+use crate::gauges::fullness_percent;
 use crate::stats::Stats;
 use crate::ticket::Receipt;
 

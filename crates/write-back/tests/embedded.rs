@@ -74,3 +74,26 @@ async fn what_was_not_flushed_ends_with_the_process_and_is_reported() {
     notes.flush().await.expect("flush");
     assert_eq!(file.number("SELECT count(*) FROM notes").await, 2);
 }
+
+/// The clock stands while SQLite works, and jumps over the audit's pauses.
+#[tokio::test(start_paused = true)]
+async fn an_audit_finds_what_was_changed_behind_its_back_and_nothing_else() {
+    let file = File::make().await;
+    let notes = builder(&file).max_delay(LATER).build(MemoryJournal::new()).await.expect("build");
+    for id in 0..6 {
+        let _ticket = notes.put(note(id, "flushed")).await.expect("put");
+    }
+    notes.flush().await.expect("flush");
+    let _ticket = notes.put(note(5, "on its way")).await.expect("put");
+    assert_eq!(notes.get(&9).await.expect("get"), None);
+    let audit = notes.audit(100).await.expect("audit");
+    assert!(audit.is_clean(), "invariant violated: an audit raises no false alarm: {audit:?}");
+    assert_eq!((audit.looked_at, audit.equal, audit.dirty, audit.absent), (7, 5, 1, 1), "{audit:?}");
+
+    file.run("UPDATE notes SET text = 'behind its back' WHERE id = 3").await;
+    let audit = notes.audit(100).await.expect("audit");
+    assert_eq!(audit.stale(), [3], "invariant violated: an audit finds what differs");
+    assert_eq!((audit.looked_at, audit.equal, audit.dirty, audit.absent), (7, 4, 1, 1), "{audit:?}");
+    assert_eq!((audit.undecided, audit.stranded, audit.damaged), (0, 0, 0), "{audit:?}");
+    assert_eq!(notes.get(&3).await.expect("get").expect("a row").text, "flushed", "it changes nothing");
+}

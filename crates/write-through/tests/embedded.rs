@@ -63,6 +63,28 @@ async fn a_transaction_of_ones_own_holds_the_only_writer() {
     notes.put(note(2, "other")).await.expect("the writer is free");
 }
 
+/// The clock stands while SQLite works, and jumps over the audit's pauses.
+#[tokio::test(start_paused = true)]
+async fn an_audit_finds_what_was_changed_behind_the_cache_and_nothing_else() {
+    let file = File::make().await;
+    let notes = handle(&file).await;
+    for id in 0..6 {
+        notes.put(note(id, "written")).await.expect("put");
+    }
+    assert_eq!(notes.get(&9).await.expect("get"), None);
+    let audit = notes.audit(100).await.expect("audit");
+    assert!(audit.is_clean(), "invariant violated: an audit raises no false alarm: {audit:?}");
+    assert_eq!((audit.looked_at, audit.equal, audit.absent), (7, 6, 1), "{audit:?}");
+
+    file.run("UPDATE notes SET text = 'behind its back' WHERE id = 3; DELETE FROM notes WHERE id = 4").await;
+    let audit = notes.audit(100).await.expect("audit");
+    let mut stale = audit.stale().to_vec();
+    stale.sort_unstable();
+    assert_eq!(stale, [3, 4], "invariant violated: an audit finds what differs");
+    assert_eq!((audit.looked_at, audit.equal, audit.absent, audit.undecided), (7, 4, 1, 0), "{audit:?}");
+    assert_eq!(notes.get(&3).await.expect("get").expect("a row").text, "written", "it changes nothing");
+}
+
 /// Readers, writers and an auditor on three rows. A read is stale if it returns a lower version than one that was acknowledged, or
 /// read from SQL, before it began.
 struct Watch {

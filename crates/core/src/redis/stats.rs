@@ -1,7 +1,7 @@
 //! What a handle of a Redis server counts. Its label is the prefix: namespaces share the handle.
 
 use crate::metrics;
-use crate::stats::{Count, Level, Of};
+use crate::stats::{Count, Gauge, Of};
 
 /// Calls to one Redis server, of all namespaces over it. Counted from when it was connected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct RedisStats {
 }
 
 pub(super) struct Counts {
-    open: Level,
+    open: Gauge,
     opened: Count,
     pub(super) refused: Count,
     pub(super) unanswered: Count,
@@ -27,7 +27,7 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn new(prefix: &str) -> Self {
         let of: Of<'_> = ("prefix", prefix);
-        let open = Level::new(&metrics::REDIS_BREAKER_OPEN, of);
+        let open = Gauge::new(&metrics::REDIS_BREAKER_OPEN, of);
         open.set(0.0);
         Counts {
             open,

@@ -75,6 +75,7 @@ where
         engine.resign(shard).await;
     }
     engine.leave().await;
+    engine.gauges.forget();
 }
 
 enum Event {

@@ -60,6 +60,10 @@ async fn the_metrics_say_what_the_counts_say() {
     assert_eq!(of("flush_start_total"), stats.transactions.to_string());
     assert_eq!(seen.observations(&full("flush_seconds")), Some(stats.transactions));
     assert_eq!(seen.observations(&full("batch_rows")), Some(stats.batches));
+    let _ = rows.put(row(1, "left")).await.expect("put");
+    assert_eq!((rows.stats().await.expect("stats").dirty, of("dirty_rows")), (1, "1".into()));
+    assert_eq!(rows.shutdown(Duration::ZERO).await.expect("shutdown").left, 1);
+    assert_eq!((rows.stats().await.expect("stats").dirty, of("dirty_rows")), (1, "0".into()), "nobody looks any more");
     let known: Vec<&str> = writeway_back::metrics::ALL.iter().map(|metric| metric.name).collect();
     let names = seen.names();
     let unknown: Vec<_> = names.iter().filter_map(|full| full.split('{').next()).filter(|name| !known.contains(name)).collect();

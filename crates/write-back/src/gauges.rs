@@ -1,23 +1,26 @@
 //! How full a namespace is: what the flusher saw of each shard when it last looked, together.
 //!
-//! Every process looks at every shard, so each shows the namespace as a whole; the largest of them is right, not their sum.
+//! Every process looks at every shard, its own or not, so each shows the namespace as a whole; the largest of them is right, not
+//! their sum. Who looks no more must show nothing: an old number would be the largest for ever.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use writeway_core::journal::{Bounds, Status};
 use writeway_core::metrics;
-use writeway_core::stats::{Level, namespace};
+use writeway_core::stats::{Gauge, namespace};
 
 #[derive(Debug)]
-pub(crate) struct Levels {
+pub(crate) struct Gauges {
     bounds: Bounds,
-    shards: Mutex<Vec<Seen>>,
-    rows: Level,
-    bytes: Level,
-    oldest: Level,
-    fullness: Level,
-    dead: Level,
+    /// Nothing any more when the flusher has ended.
+    shards: Mutex<Option<Vec<Seen>>>,
+    rows: Gauge,
+    bytes: Gauge,
+    oldest: Gauge,
+    suspects: Gauge,
+    fullness: Gauge,
+    dead: Gauge,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,21 +28,23 @@ struct Seen {
     rows: u64,
     bytes: u64,
     oldest: Duration,
+    suspects: u64,
     fullness: u64,
     dead: u64,
 }
 
-impl Levels {
+impl Gauges {
     pub(crate) fn new(name: &str, shards: usize, bounds: Bounds) -> Self {
         let of = namespace(name);
-        Levels {
+        Gauges {
             bounds,
-            shards: Mutex::new(vec![Seen::default(); shards]),
-            rows: Level::new(&metrics::DIRTY_ROWS, of),
-            bytes: Level::new(&metrics::DIRTY_BYTES, of),
-            oldest: Level::new(&metrics::DIRTY_OLDEST_SECONDS, of),
-            fullness: Level::new(&metrics::DIRTY_FULLNESS_RATIO, of),
-            dead: Level::new(&metrics::DEAD_LETTERS, of),
+            shards: Mutex::new(Some(vec![Seen::default(); shards])),
+            rows: Gauge::new(&metrics::DIRTY_ROWS, of),
+            bytes: Gauge::new(&metrics::DIRTY_BYTES, of),
+            oldest: Gauge::new(&metrics::DIRTY_OLDEST_SECONDS, of),
+            suspects: Gauge::new(&metrics::DIRTY_SUSPECTS, of),
+            fullness: Gauge::new(&metrics::DIRTY_FULLNESS_RATIO, of),
+            dead: Gauge::new(&metrics::DEAD_LETTERS, of),
         }
     }
 
@@ -49,16 +54,31 @@ impl Levels {
             return;
         }
         let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(shards) = shards.as_mut() else { return };
         shards[shard] = Seen {
             rows: status.dirty + status.open,
             bytes: status.dirty_bytes + status.open_bytes,
             oldest: status.oldest.unwrap_or_default(),
+            suspects: status.suspects,
             fullness: fullness_percent(status, self.bounds),
             dead: status.dead,
         };
+        self.show(shards);
+    }
+
+    /// Nobody looks any more.
+    pub(crate) fn forget(&self) {
+        // Nothing is set later by somebody who still asks.
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        *shards = None;
+        self.show(&[]);
+    }
+
+    fn show(&self, shards: &[Seen]) {
         let sum = |part: fn(&Seen) -> u64| as_f64(shards.iter().map(part).sum());
         self.rows.set(sum(|seen| seen.rows));
         self.bytes.set(sum(|seen| seen.bytes));
+        self.suspects.set(sum(|seen| seen.suspects));
         self.dead.set(sum(|seen| seen.dead));
         self.oldest.set(shards.iter().map(|seen| seen.oldest).max().unwrap_or_default().as_secs_f64());
         self.fullness.set(as_f64(shards.iter().map(|seen| seen.fullness).max().unwrap_or_default()) / 100.0);
