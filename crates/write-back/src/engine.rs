@@ -10,7 +10,7 @@ use writeway_core::error::{Error, Kind, Result};
 use writeway_core::journal::{Bounds, Journal, Shard, Status};
 use writeway_core::read::{Reads, late};
 use writeway_core::runtime::Runtime;
-use writeway_core::store::FencedStore;
+use writeway_core::store::{Blame, FencedStore};
 use writeway_core::tasks::{Gate, until};
 
 use crate::gauges::Gauges;
@@ -101,14 +101,35 @@ impl<S: FencedStore> Engine<S> {
         until(self.runtime(), self.deadline(), call).await.unwrap_or_else(|| Err(late()))
     }
 
-    /// One transaction of the flusher in SQL, within the given time from when it is its turn; none any more when the handle ends.
-    pub(crate) async fn in_sql<T>(&self, within: Duration, work: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+    /// One transaction of the flusher in SQL for a shard, within the given time from when it is its turn; none any more when the handle
+    /// ends, or somebody else leads the shard by then.
+    pub(crate) async fn in_sql<T>(
+        &self,
+        shard: usize,
+        within: Duration,
+        work: impl Future<Output = Result<T>>,
+    ) -> Option<Result<T>> {
+        let asked = self.runtime().now();
         // Never closed.
         let _turn = self.sql.acquire().await;
+        if self.runtime().now() > asked + self.settings.hold() / 4 {
+            // The flush lease was taken before the wait.
+            match self.lead(shard).await {
+                Ok(true) => {}
+                Ok(false) => return Some(Err(Error::fenced())),
+                Err(e) => return Some(Err(e)),
+            }
+        }
         if self.is_ending() {
             return Some(Err(Error::closed()));
         }
         until(self.runtime(), self.runtime().now() + within, work).await
+    }
+
+    /// Whose fault it is that a flush failed.
+    pub(crate) fn blame(&self, e: &Error) -> Blame {
+        let classified = self.classify.as_ref().and_then(|classify| classify(e));
+        classified.unwrap_or_else(|| self.reads.store.blame(e))
     }
 
     pub(crate) async fn status(&self, shard: usize) -> Result<Status> {

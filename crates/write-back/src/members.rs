@@ -1,6 +1,6 @@
 //! Which shards are this process's to flush: those of a namespace are divided among the processes that are there.
 //!
-//! 1. About once a second, with a turn of the flusher, a process says that it is there, and hears who else is. Who has not been heard
+//! 1. About once a second a process says that it is there, and hears who else is. Who has not been heard
 //!    of for [`HOLD`] is not there.
 //! 2. Each computes from the same list whose each shard is: as many for each, and few move when somebody comes or goes.
 //! 3. A process leads the shards that are its own. Another's it looks at once a second, and leads it only when it is needed:
@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::settings::Settings;
 
 /// How often a process says that it is there.
-const BEAT: Duration = Duration::from_secs(1);
+pub(crate) const BEAT: Duration = Duration::from_secs(1);
 /// For how long it is taken at its word: a beat may be as late as a turn.
 const HOLD: Duration = Duration::from_secs(3);
 /// After so many failures without a flush in between, a process leaves,
@@ -65,6 +65,11 @@ impl Members {
             // At once.
             (known.failures, known.away_until, known.beat) = (0, now + LEAVE, now);
         }
+    }
+
+    /// It has left for a while.
+    pub(crate) fn is_away(&self, now: Duration) -> bool {
+        self.known().away_until > now
     }
 
     /// For how long to be there from now on, if it is time to say so.

@@ -124,9 +124,9 @@ impl<S: FencedStore> Engine<S> {
         // What is new and holds no change needs no judging, however long the log is.
         let judged = status.installed || status.dirty + status.open + status.dead > 0;
         let log = judged.then_some(BatchId { epoch: status.known, batch: status.over });
-        let asked = self.in_sql(self.settings.flush_timeout * 2, self.reads.store.open(&self.shards[shard], log)).await;
+        let asked = self.in_sql(shard, self.settings.flush_timeout * 2, self.reads.store.open(&self.shards[shard], log)).await;
         let opened = asked.unwrap_or_else(|| Err(Error::unavailable("sql did not open the shard in time")))?;
-        let diverged = has_diverged(&status, &opened);
+        let diverged = has_diverged(&status, &opened).then_some(status.epoch);
         let install = Install { identity: status.identity, epoch: opened.epoch, batch: opened.batch, diverged };
         let (at, batch) = (At { shard: self.shards[shard].clone(), epoch: opened.epoch }, opened.batch);
         match self.ask(self.journal.install(&at.shard, &install)).await? {
@@ -146,7 +146,7 @@ impl<S: FencedStore> Engine<S> {
         // Whoever had it open before may have accepted what was never flushed.
         let is_new = opened.epoch == 1 && *found == Found::default();
         let elsewhere = opened.log.iter().any(|logged| logged.id.epoch > found.epoch);
-        let plan = plan(found, opened, install.diverged);
+        let plan = plan(found, opened, install.diverged.is_some());
         let returned = self.recover_open(at, &plan.open).await?;
         let (kept, superseded, quarantined) = self.recover_dirty(shard, at, &plan.dirty).await?;
         self.recover_letters(at, &plan.dirty).await?;
@@ -154,7 +154,7 @@ impl<S: FencedStore> Engine<S> {
         Counters::add(&self.counters.superseded, superseded);
         Counters::add(&self.counters.quarantined, quarantined);
         // The same server, and nobody flushed from another after all.
-        let nothing_happened = install.diverged && !elsewhere && returned == 0;
+        let nothing_happened = install.diverged.is_some() && !elsewhere && returned == 0;
         if !is_new && !nothing_happened {
             Counters::add(&self.counters.loss_possible, 1);
             tracing::warn!(

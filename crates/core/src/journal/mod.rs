@@ -105,7 +105,7 @@ pub struct Status {
     pub open: u64,
     /// Their bytes.
     pub open_bytes: u64,
-    /// How often it was claimed again from its start.
+    /// How often it was claimed again from its start and no end of that try was reported.
     pub tries: u64,
     /// Changes that were set aside for a person to look at.
     pub dead: u64,
@@ -190,9 +190,9 @@ pub struct Install {
     pub epoch: u64,
     /// The fence's last batch.
     pub batch: u64,
-    /// Another server was in use in between: what this one holds must be compared with SQL's batch log, though it is the one that the
-    /// shard was installed on.
-    pub diverged: bool,
+    /// Another server was in use since the shard was installed on this one in that epoch: what it holds must be compared with SQL's
+    /// batch log. Refused if it was installed anew meanwhile.
+    pub diverged: Option<u64>,
 }
 
 /// The answer to an install.
@@ -259,7 +259,7 @@ pub struct Claimed {
     pub items: Vec<Item>,
     /// This was the last page, and nothing is added to the batch any more.
     pub whole: bool,
-    /// How often it was claimed again from its start: tries that nobody reported the end of are among them.
+    /// How often it was claimed again from its start and no end of that try was reported: whoever tried it may have died of it.
     pub tries: u64,
     /// How often the page's first change failed alone before.
     pub strikes: u64,
@@ -349,9 +349,13 @@ pub trait Journal: Entries {
     /// if it is not the open batch (any more).
     fn split<'a>(&'a self, at: &'a At, batch: BatchId, keep: u64) -> BoxFuture<'a, Result<Option<Split>>>;
 
-    /// The only change of the open batch failed: it is dirty again, is not due for so long, and is frozen alone from now on. Only if
-    /// the batch was frozen in an earlier epoch. False if it is not the open batch (any more), or holds more.
-    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration) -> BoxFuture<'a, Result<bool>>;
+    /// The tries of the open batch have ended, if only in failure: nobody died of them.
+    fn ended<'a>(&'a self, at: &'a At, batch: BatchId) -> BoxFuture<'a, Result<()>>;
+
+    /// The only change of the open batch failed: it is dirty again, is not due for so long, and is frozen alone from now on. With
+    /// `counts`, the failure is one more of its own. Only if the batch was frozen in an earlier epoch. False if it is not the open batch
+    /// (any more), or holds more.
+    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration, counts: bool) -> BoxFuture<'a, Result<bool>>;
 
     /// In a recovery: at most [`PAGE`] of the keys that are dirty, from the `from`-th on.
     fn dirty<'a>(&'a self, at: &'a At, from: u64) -> BoxFuture<'a, Result<Vec<Bytes>>>;

@@ -208,8 +208,12 @@ impl Journal for MemoryJournal {
         self.step(&at.shard.stem(), |shard, identity, _| shard.split(identity, at.epoch, batch, keep))
     }
 
-    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration) -> BoxFuture<'a, Result<bool>> {
-        self.step(&at.shard.stem(), |shard, identity, now| shard.delay(identity, at.epoch, batch, millis(pause), now))
+    fn ended<'a>(&'a self, at: &'a At, batch: BatchId) -> BoxFuture<'a, Result<()>> {
+        self.step(&at.shard.stem(), |shard, identity, _| shard.ended(identity, at.epoch, batch))
+    }
+
+    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration, counts: bool) -> BoxFuture<'a, Result<bool>> {
+        self.step(&at.shard.stem(), |shard, identity, now| shard.delay(identity, at.epoch, batch, millis(pause), counts, now))
     }
 
     fn dirty<'a>(&'a self, at: &'a At, from: u64) -> BoxFuture<'a, Result<Vec<Bytes>>> {

@@ -66,6 +66,8 @@ pub(super) mod journal {
     pub(in crate::redis) static PARK: Script = Script::new(include_str!("scripts/journal/park.lua"));
     /// `ShardState::split`
     pub(in crate::redis) static SPLIT: Script = Script::new(include_str!("scripts/journal/split.lua"));
+    /// `ShardState::ended`
+    pub(in crate::redis) static ENDED: Script = Script::new(include_str!("scripts/journal/ended.lua"));
     /// `ShardState::delay`
     pub(in crate::redis) static DELAY: Script = Script::new(include_str!("scripts/journal/delay.lua"));
     /// `ShardState::redrive`
@@ -136,6 +138,7 @@ mod tests {
             &ACKNOWLEDGE,
             &PARK,
             &SPLIT,
+            &ENDED,
             &DELAY,
             &DISCARD,
             &SUPERSEDE,

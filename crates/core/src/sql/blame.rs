@@ -15,8 +15,9 @@ const TABLE_ENDS: [&str; 2] = ["is ambiguous", "no transaction is active"];
 /// What is named by a text that ends with "does not exist"; a trigger may say that of anything.
 const MISSING: [&str; 9] = ["relation", "column", "function", "schema", "type", "operator", "role", "database", "collation"];
 /// How they start.
-const TABLE_STARTS: [&str; 9] = [
+const TABLE_STARTS: [&str; 10] = [
     "permission denied",
+    "prepared statement",
     "must be owner",
     "syntax error",
     "there is no unique or exclusion constraint",
@@ -34,16 +35,25 @@ const TABLE_HOLDS: [&str; 4] = [
     "can only be used in transaction blocks",
 ];
 
+/// What no row is to blame for, besides what `classify` knows: files, catalogues, other sessions, a pooler.
+const SERVER_STARTS: [&str; 6] =
+    ["could not ", "cache lookup failed", "tuple concurrently", "query_wait_timeout", "no more connections", "pgbouncer"];
+
 /// Of a flush's error.
 pub(super) fn blame(cause: &Diesel) -> Blame {
     match cause {
         Diesel::DatabaseError(Is::ForeignKeyViolation | Is::RestrictViolation, _) => Blame::Parent,
         Diesel::DatabaseError(Is::Unknown, information) if is_of_the_table(information.message()) => Blame::Table,
+        Diesel::DatabaseError(Is::Unknown, information) if is_of_the_server(information.message()) => Blame::Server,
         // More rows than a statement can carry, or one that cannot be sent at all.
         Diesel::DatabaseError(..) if classify(cause).kind() == Kind::Invalid => Blame::Row,
         Diesel::SerializationError(_) => Blame::Row,
         _ => Blame::by_kind(classify(cause).kind()),
     }
+}
+
+fn is_of_the_server(text: &str) -> bool {
+    SERVER_STARTS.iter().any(|start| text.starts_with(start))
 }
 
 fn is_of_the_table(text: &str) -> bool {
@@ -101,7 +111,7 @@ mod tests {
     #[test]
     fn what_passes_by_itself_is_the_servers_fault() {
         for text in
-            ["deadlock detected", "canceling statement due to lock timeout", "could not extend file", "database is locked"]
+            ["deadlock detected", "canceling statement due to lock timeout", "could not extend file", "could not write to file", "database is locked"]
         {
             assert_eq!(of(Is::Unknown, text), Blame::Server, "{text}");
         }

@@ -69,7 +69,7 @@ async fn until_it_is_opened_and_in_another_epoch_a_shard_is_fenced() {
     assert_eq!(Status { identity: Default::default(), ..status.clone() }, Status::default(), "nothing is there");
     journal.invalidate(&[post("1")]).await.expect("removes nothing that SQL lacks");
 
-    let install = Install { identity: status.identity.clone(), epoch: 1, batch: 0, diverged: false };
+    let install = Install { identity: status.identity.clone(), epoch: 1, batch: 0, diverged: None };
     let elsewhere = Install { identity: Default::default(), ..install.clone() };
     assert_eq!(journal.install(&first.shard, &elsewhere).await.ok(), Some(Installed::Refused));
     assert_eq!(journal.install(&first.shard, &install).await.ok(), Some(Installed::Recover(Found::default())));
@@ -214,7 +214,7 @@ async fn a_shard_that_another_server_knows_is_compared_with_sql_before_it_goes_o
     all_fenced(&journal, &first).await;
 
     let identity = journal.status(&first.shard).await.expect("a status").identity;
-    let (at, install) = (At { epoch: 2, ..first.clone() }, Install { identity, epoch: 2, batch: 7, diverged: false });
+    let (at, install) = (At { epoch: 2, ..first.clone() }, Install { identity, epoch: 2, batch: 7, diverged: None });
     let found = Found { epoch: 1, batch: 1, open: Some(batch), whole: true, dirty: 4 };
     assert_eq!(journal.install(&at.shard, &install).await.ok(), Some(Installed::Recover(found)));
     let dirty_keys = journal.dirty(&at, 0).await.expect("keys");
@@ -317,7 +317,7 @@ async fn keys_of_other_shards_and_of_no_shard_are_told_apart() {
     accepted(&journal, &[put("1", "x")]).await;
     fenced(journal.get(&[post("1"), theirs.clone()]).await);
     let install =
-        Install { identity: journal.status(&other).await.expect("a status").identity, epoch: 5, batch: 0, diverged: false };
+        Install { identity: journal.status(&other).await.expect("a status").identity, epoch: 5, batch: 0, diverged: None };
     journal.install(&other, &install).await.expect("installed");
     journal.resume(&At { shard: other.clone(), epoch: 5 }, &install).await.expect("resumed");
     let found = journal.get(&[theirs.clone(), post("1"), theirs.clone()]).await.ok();

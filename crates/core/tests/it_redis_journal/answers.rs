@@ -14,7 +14,8 @@ pub(crate) const ANSWERS: &str = "lease EPOCH, lease HIT, lease DIRTY, lease GRA
     acknowledge 0, acknowledge 1, park EPOCH, park 0, park 1, dirty EPOCH, dirty 0, dirty 1, supersede EPOCH, supersede DONE, \
     release EPOCH, release 0, resume EPOCH, resume DONE, dead_letters 0, dead_letters 1, split EPOCH, split NONE, \
     split SPLIT, delay EPOCH, delay 0, delay 1, redrive EPOCH, redrive D, redrive S, redrive G, redrive F, redrive K, redrive B, redrive A, \
-    discard EPOCH, discard 0, discard 1";
+    discard EPOCH, discard 0, discard 1, \
+    ended EPOCH, ended DONE";
 
 /// A script's answer as words, without the clock; cache keys whole, letters taken apart as the machine's answer is.
 pub(crate) fn words(op: &Op, answer: Value) -> Vec<Bytes> {

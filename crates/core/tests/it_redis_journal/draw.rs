@@ -94,9 +94,9 @@ impl Draw<'_> {
             0..7 if meta.recovering.is_some() && two_pages => &[11, 12, 13, 13],
             0..7 if meta.recovering.is_some() => &[7, 11, 12, 13, 14],
             0..7 if ready && self.wide() => &[4, 4, 4, 8, 8, 8, 9, 10, 7, 16, 16],
-            0..7 if ready => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 15, 16, 17, 18, 19],
+            0..7 if ready => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 15, 16, 17, 18, 19, 20],
             0..5 => &[7],
-            _ => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
+            _ => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20],
         };
         // The one of four that is furthest behind; a wide shard has to fill up.
         let four = [(); 4].map(|()| among[self.rng.usize(..among.len())]);
@@ -125,7 +125,12 @@ impl Draw<'_> {
                 let meta = self.ahead.shard.meta.clone().unwrap_or_default();
                 let identity = if self.rng.u8(..10) == 0 { self.identity() } else { who.clone() };
                 let epoch = if self.rng.u8(..10) == 0 { meta.epoch.saturating_sub(1) } else { meta.epoch + 1 };
-                Op::Install(Install { identity, epoch, batch: self.near(meta.batch), diverged: self.rng.u8(..8) == 0 })
+                Op::Install(Install {
+                    identity,
+                    epoch,
+                    batch: self.near(meta.batch),
+                    diverged: (self.rng.u8(..8) == 0).then(|| self.near(meta.epoch)),
+                })
             }
             8 => self.claim(),
             9 => {
@@ -156,11 +161,17 @@ impl Draw<'_> {
             }
             15 => Op::DeadLetters { after: self.rng.bool().then(|| self.letter()).map(|(key, version)| (version, key)) },
             16 => Op::Split { epoch: self.epoch(), batch: self.batch(), keep: self.keep() },
-            17 => Op::Delay { epoch: self.epoch(), batch: self.batch(), pause: [1, 2, 20, HOUR][self.rng.usize(..4)] },
+            17 => Op::Delay {
+                epoch: self.epoch(),
+                batch: self.batch(),
+                pause: [1, 2, 20, HOUR][self.rng.usize(..4)],
+                counts: self.rng.bool(),
+            },
             18 => {
                 let bounds = [self.bounds(), self.tight_bounds()][self.rng.usize(..2)];
                 Op::Redrive { letters: self.letters(), bounds }
             }
+            20 => Op::Ended { epoch: self.epoch(), batch: self.batch() },
             // Mostly in vain: letters should last.
             _ if self.rng.u8(..3) > 0 => Op::Discard { letters: vec![(self.key(), Version::default())] },
             _ => Op::Discard { letters: self.letters() },

@@ -34,7 +34,7 @@ async fn forgotten_scripts_are_loaded_again_by_every_call() {
     let (at, install) = {
         let identity = journal.status(&shard()).await.expect("a status").identity;
         let at = writeway_core::journal::At { shard: shard(), epoch: 1 };
-        (at, Install { identity, epoch: 1, batch: 0, diverged: false })
+        (at, Install { identity, epoch: 1, batch: 0, diverged: None })
     };
     forget().await;
     journal.install(&at.shard, &install).await.expect("installed");
@@ -193,8 +193,7 @@ async fn a_full_server_refuses_changes_and_still_drains() {
     tell(&mut raw, &["HSET", "writeway:{posts:0}:meta", "identity", "another"]).await.expect("set");
     tell(&mut raw, &["CONFIG", "SET", "maxmemory", "1"]).await.expect("set");
     let identity = journal.status(&at.shard).await.expect("a status").identity;
-    let (at, install) =
-        (writeway_core::journal::At { epoch: 3, ..at }, Install { identity, epoch: 3, batch: 1, diverged: false });
+    let (at, install) = (writeway_core::journal::At { epoch: 3, ..at }, Install { identity, epoch: 3, batch: 1, diverged: None });
     journal.install(&at.shard, &install).await.expect("installed");
     assert_eq!(journal.dirty(&at, 0).await.ok(), Some(["4", "5"].map(post).to_vec()));
     journal.supersede(&at, &[post("4")], Some("ambiguous")).await.expect("set aside");

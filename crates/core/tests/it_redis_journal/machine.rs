@@ -100,7 +100,13 @@ impl Op {
                 None => word("NONE"),
                 Some(Split { id, more }) => [word("SPLIT"), numbers(&[id.epoch, id.batch, more.into()])].concat(),
             },
-            Op::Delay { epoch, batch, pause } => numbers(&[shard.delay(who, *epoch, *batch, *pause, now)?.into()]),
+            Op::Delay { epoch, batch, pause, counts } => {
+                numbers(&[shard.delay(who, *epoch, *batch, *pause, *counts, now)?.into()])
+            }
+            Op::Ended { epoch, batch } => {
+                shard.ended(who, *epoch, *batch)?;
+                word("DONE")
+            }
             Op::Redrive { letters, bounds } => {
                 vec![shard.redrive(who, letters, *bounds, now)?.into_iter().map(driven).collect()]
             }
@@ -115,7 +121,7 @@ impl Op {
                 numbers(&[shard.release(who, *epoch, *batch, how)?])
             }
             Op::Resume { epoch, batch } => {
-                shard.resume(who, &Install { identity: who.clone(), epoch: *epoch, batch: *batch, diverged: false })?;
+                shard.resume(who, &Install { identity: who.clone(), epoch: *epoch, batch: *batch, diverged: None })?;
                 word("DONE")
             }
             Op::DeadLetters { after } => {

@@ -29,7 +29,8 @@ pub(crate) enum Op {
     Resume { epoch: u64, batch: u64 },
     DeadLetters { after: Option<(Version, Bytes)> },
     Split { epoch: u64, batch: BatchId, keep: u64 },
-    Delay { epoch: u64, batch: BatchId, pause: u64 },
+    Delay { epoch: u64, batch: BatchId, pause: u64, counts: bool },
+    Ended { epoch: u64, batch: BatchId },
     Redrive { letters: Vec<(Bytes, Version)>, bounds: Bounds },
     Discard { letters: Vec<(Bytes, Version)> },
 }
@@ -62,6 +63,7 @@ impl Op {
             Op::Delay { .. } => 17,
             Op::Redrive { .. } => 18,
             Op::Discard { .. } => 19,
+            Op::Ended { .. } => 20,
         }
     }
 
@@ -81,7 +83,7 @@ impl Op {
             Op::Acknowledge { acks, .. } => (&[0, 2, 3, 7, 4, 5], acks.iter().map(|ack| &ack.key).collect()),
             Op::Park { keys, .. } => (&[0, 2, 3, 4, 5, 7], keys.iter().collect()),
             Op::Supersede { keys, .. } => (&[0, 1, 4, 5, 2, 7], keys.iter().collect()),
-            Op::Resume { .. } => (&[0], vec![]),
+            Op::Resume { .. } | Op::Ended { .. } => (&[0], vec![]),
             Op::DeadLetters { .. } => (&[4, 5], vec![]),
             Op::Redrive { letters, .. } => (&[0, 1, 2, 3, 4, 5], letters.iter().map(|(key, _)| key).collect()),
             Op::Discard { letters } => (&[0, 4, 5], letters.iter().map(|(key, _)| key).collect()),
@@ -121,10 +123,13 @@ impl Op {
             }
             Op::Discard { letters } => letters.iter().fold(cmd, |cmd, (_, version)| cmd.arg(in_bytes(*version))),
             Op::Split { epoch, batch, keep } => cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(keep),
-            Op::Delay { epoch, batch, pause } => cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(pause),
+            Op::Delay { epoch, batch, pause, counts } => {
+                cmd.arg(epoch).arg(batch.epoch).arg(batch.batch).arg(pause).arg(u8::from(*counts))
+            }
+            Op::Ended { epoch, batch } => cmd.arg(epoch).arg(batch.epoch).arg(batch.batch),
             Op::Lead { holder, hold } => cmd.arg(&holder.0[..]).arg(hold),
             Op::Install(Install { identity, epoch, batch, diverged }) => {
-                cmd.arg(&identity.0).arg(epoch).arg(batch).arg(u8::from(*diverged))
+                cmd.arg(&identity.0).arg(epoch).arg(batch).arg(diverged.map_or(String::new(), |epoch| epoch.to_string()))
             }
             Op::Claim { epoch, from, freeze } => {
                 cmd.arg(epoch).arg(from).arg(&freeze.schema.to_be_bytes()[..]).arg(millis(freeze.waited));

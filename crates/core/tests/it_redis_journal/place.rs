@@ -32,7 +32,8 @@ scripts!(
     "split",
     "delay",
     "redrive",
-    "discard"
+    "discard",
+    "ended"
 );
 
 /// As the server knows them.

@@ -54,7 +54,7 @@ pub(crate) async fn fresh(test: &str) -> Option<(RedisJournal, redis::aio::Multi
 pub(crate) async fn open(journal: &RedisJournal, epoch: u64) -> (At, Option<Found>) {
     let at = At { shard: shard(), epoch };
     let identity = journal.status(&at.shard).await.expect("a status").identity;
-    let install = Install { identity, epoch, batch: 0, diverged: false };
+    let install = Install { identity, epoch, batch: 0, diverged: None };
     match journal.install(&at.shard, &install).await.expect("an answer") {
         Installed::Ready => (at, None),
         Installed::Recover(found) => {
@@ -116,7 +116,7 @@ pub(crate) async fn all_fenced(journal: &RedisJournal, at: &At) {
     fenced(journal.dirty(at, 0).await);
     fenced(journal.supersede(at, &[k], None).await);
     fenced(journal.release(at, none, writeway_core::journal::Release::Drop(&[])).await);
-    let install = Install { identity: Default::default(), epoch: at.epoch, batch: 0, diverged: false };
+    let install = Install { identity: Default::default(), epoch: at.epoch, batch: 0, diverged: None };
     fenced(journal.resume(at, &install).await);
 }
 
@@ -128,5 +128,6 @@ pub(crate) async fn flusher_fenced(journal: &RedisJournal, at: &At) {
     let park = Park { keys: &[post("1")], reason: Reason::Damaged, cause: "a cause" };
     fenced(journal.park(at, none, park).await);
     fenced(journal.split(at, none, 1).await);
-    fenced(journal.delay(at, none, TTL).await);
+    fenced(journal.delay(at, none, TTL, true).await);
+    fenced(journal.ended(at, none).await);
 }

@@ -58,51 +58,74 @@ where
             self.resolve(shard, desk, &claimed, count, next).await?;
             return Ok(Done::Resolved);
         }
-        desk.trouble.begin(claimed.id);
-        let flushed = self.flush(at, claimed.id, std::mem::take(&mut claimed.items), dead).await;
-        match &flushed {
-            Ok(_) => desk.trouble.end(),
-            Err(e) => self.tried_in_vain(&mut desk.trouble, e),
+        let id = claimed.id;
+        desk.trouble.begin(id);
+        let (values, store) = (&self.reads.values, &self.reads.store);
+        let read = |item: &Item| values.read_change(&item.key, &item.value);
+        let batch = plan::batch(std::mem::take(&mut claimed.items), read, |row| store.key(row));
+        if !batch.damaged.is_empty() && dead + batch.damaged.len() as u64 > self.max_dead {
+            let e = Error::rejected("an accepted change cannot be read, and there is no room for another dead letter");
+            self.tried_in_vain(at, id, &mut desk.trouble, &e).await;
+            return Err(e);
         }
-        flushed
+        if let Err(e) = self.make_ready(at, id, &batch.damaged).await {
+            desk.trouble.undo();
+            return Err(e);
+        }
+        if !batch.changes.is_empty() {
+            let rows = batch.keys.len();
+            let stored = match self.flush(shard, at, id, &batch).await {
+                Ok(stored) => stored,
+                Err(e) => {
+                    self.tried_in_vain(at, id, &mut desk.trouble, &e).await;
+                    return Err(e);
+                }
+            };
+            // What fails from here on is not SQL's doing.
+            desk.trouble.end();
+            self.acknowledge(at, id, batch.keys, stored).await?;
+            self.counters.flushed(rows);
+            self.flushed.send_replace(());
+            tracing::debug!(name: "flush.done", shard = ?at.shard, rows, "a batch is in sql");
+        }
+        desk.trouble.end();
+        Ok(Done::Flushed)
     }
 
-    async fn flush(&self, at: &At, id: BatchId, items: Vec<Item>, dead: u64) -> Result<Done> {
-        let (values, store) = (&self.reads.values, &self.reads.store);
-        let batch = plan::batch(items, |item| values.read_change(&item.key, &item.value), |row| store.key(row));
-        for page in batch.damaged.chunks(PAGE) {
-            if dead + batch.damaged.len() as u64 > self.max_dead {
-                return Err(Error::rejected("an accepted change cannot be read, and there is no room for another dead letter"));
-            }
+    /// Nothing is sent to SQL before: what cannot be read is set aside, and the claim is at its level.
+    async fn make_ready(&self, at: &At, id: BatchId, damaged: &[Bytes]) -> Result<()> {
+        for page in damaged.chunks(PAGE) {
             tracing::error!(name: "change.damaged", shard = ?at.shard, count = page.len(), "accepted changes cannot be read; they are set aside");
             let park = Park { keys: page, reason: Reason::Damaged, cause: DAMAGED };
             self.ask(self.journal.park(at, id, park)).await?;
             Counters::add(&self.counters.damaged, page.len());
         }
-        if batch.changes.is_empty() {
-            return Ok(Done::Flushed);
-        }
+        self.confirm_claim(at).await
+    }
+
+    /// Empty where the batch was in effect already.
+    async fn flush(
+        &self,
+        shard: usize,
+        at: &At,
+        id: BatchId,
+        batch: &plan::Batch<S::Key, S::Row>,
+    ) -> Result<Vec<Stored<S::Row>>> {
         let (within, keep_log) = (self.settings.within(), self.settings.batch_log);
         let flush = Flush { at, batch: id, keys: &batch.keys, within, keep_log };
-        let unanswered = || Err(Error::unknown("sql did not finish the flush in time"));
-        self.confirm_claim(at).await?;
         let work = async {
             let _timed = self.counters.in_sql(self.runtime());
-            store.flush(&flush, &batch.changes).await
+            self.reads.store.flush(&flush, &batch.changes).await
         };
-        let asked = async { self.in_sql(self.settings.flush_timeout, work).await.unwrap_or_else(unanswered) };
+        let unanswered = || Err(Error::unknown("sql did not finish the flush in time"));
+        let asked = async { self.in_sql(shard, self.settings.flush_timeout, work).await.unwrap_or_else(unanswered) };
         let rows = batch.keys.len();
         let span = tracing::debug_span!("flush", shard = ?at.shard, epoch = at.epoch, batch = id.batch, rows, ended = Empty);
-        let stored = match span::within(span, asked).await? {
-            Flushed::Applied(stored) => stored,
-            Flushed::Already => Vec::new(),
-            Flushed::Superseded => return Err(Error::fenced()),
-        };
-        self.acknowledge(at, id, batch.keys, stored).await?;
-        self.counters.flushed(rows);
-        self.flushed.send_replace(());
-        tracing::debug!(name: "flush.done", shard = ?at.shard, rows, "a batch is in sql");
-        Ok(Done::Flushed)
+        match span::within(span, asked).await? {
+            Flushed::Applied(stored) => Ok(stored),
+            Flushed::Already => Ok(Vec::new()),
+            Flushed::Superseded => Err(Error::fenced()),
+        }
     }
 
     /// All pages of the open batch as one.

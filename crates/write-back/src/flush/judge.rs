@@ -23,18 +23,22 @@ const DEATHS: u64 = 3;
 /// For how long a change is held back after its first failure alone. It doubles each time.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The same where the failure is not counted: somebody has locked the row.
+const LOCKED_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is known of the open batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
-    /// How often it was claimed again.
-    pub(super) tries: u64,
+    /// How often it failed this process.
+    pub(super) failures: u64,
+    /// Why it did so last.
+    pub(super) blame: Option<Blame>,
+    /// How many of its tries nobody reported the end of.
+    pub(super) deaths: u64,
     /// It holds one change only.
     pub(super) alone: bool,
-    /// How often that one failed alone before.
+    /// How often that one failed alone before, for its own sake.
     pub(super) strikes: u64,
-    /// Why its last try by this process failed.
-    pub(super) blame: Option<Blame>,
     /// It was made by halving another, and not tried yet.
     pub(super) untried: bool,
     /// Something has landed since a row was last suspected though nobody blamed it.
@@ -50,34 +54,34 @@ pub(super) enum Next {
     Flush,
     /// Halve it.
     Split,
-    /// Hold its only change back for so long.
-    Delay(Duration),
+    /// Hold its only change back for so long. It may count as a failure of its own.
+    Delay { pause: Duration, counts: bool },
     /// Set its only change aside.
     Park,
 }
 
 pub(super) fn judge(case: Case) -> Next {
-    let Case { tries, alone, strikes, blame, untried, landed, room } = case;
+    let Case { failures, blame, deaths, alone, strikes, untried, landed, room } = case;
     let is_suspect = alone && strikes > 0;
-    let enough = match blame {
+    let enough = match blame.filter(|_| failures > 0) {
         Some(Blame::Row | Blame::Parent) => true,
-        Some(Blame::Table | Blame::Server) => is_suspect || (tries >= TRIES && landed),
-        None => tries > if is_suspect { 1 } else { DEATHS },
+        Some(Blame::Table | Blame::Server) => is_suspect || (failures >= TRIES && landed),
+        None => deaths > DEATHS,
     };
-    if tries == 0 || untried || !enough {
+    if untried || !enough {
         return Next::Flush;
     }
     if !alone {
         return Next::Split;
     }
-    let last = match blame {
-        Some(Blame::Row) | None => strikes + 1 >= STRIKES,
-        Some(Blame::Parent) => strikes + 1 >= PATIENT_STRIKES,
-        Some(Blame::Table) => strikes + 1 >= PATIENT_STRIKES && landed,
-        // Somebody holds its lock, and may do so for an hour.
-        Some(Blame::Server) => false,
+    let limit = match blame {
+        Some(Blame::Row) | None => STRIKES,
+        Some(Blame::Parent) => PATIENT_STRIKES,
+        Some(Blame::Table) if landed => PATIENT_STRIKES,
+        // Nothing lands; or somebody holds its lock, and may do so for an hour.
+        Some(Blame::Table | Blame::Server) => return Next::Delay { pause: LOCKED_PAUSE, counts: false },
     };
-    if last && room { Next::Park } else { Next::Delay(pause(strikes)) }
+    if strikes + 1 >= limit && room { Next::Park } else { Next::Delay { pause: pause(strikes), counts: true } }
 }
 
 fn pause(strikes: u64) -> Duration {
@@ -89,15 +93,28 @@ fn pause(strikes: u64) -> Duration {
 mod tests {
     use super::*;
 
-    const CASE: Case =
-        Case { tries: 1, alone: false, strikes: 0, blame: Some(Blame::Row), untried: false, landed: true, room: true };
+    const CASE: Case = Case {
+        failures: 1,
+        blame: Some(Blame::Row),
+        deaths: 0,
+        alone: false,
+        strikes: 0,
+        untried: false,
+        landed: true,
+        room: true,
+    };
+
+    fn delay(pause: Duration) -> Next {
+        Next::Delay { pause, counts: true }
+    }
 
     #[test]
     fn a_batch_whose_rows_are_to_blame_is_halved_at_once() {
         for blame in [Blame::Row, Blame::Parent] {
-            assert_eq!(judge(Case { blame: Some(blame), ..CASE }), Next::Split);
-            assert_eq!(judge(Case { blame: Some(blame), untried: true, ..CASE }), Next::Flush, "each half has its try");
-            assert_eq!(judge(Case { blame: Some(blame), tries: 0, ..CASE }), Next::Flush);
+            let case = Case { blame: Some(blame), ..CASE };
+            assert_eq!(judge(case), Next::Split);
+            assert_eq!(judge(Case { untried: true, ..case }), Next::Flush, "each half has its try");
+            assert_eq!(judge(Case { failures: 0, ..case }), Next::Flush);
         }
     }
 
@@ -105,10 +122,10 @@ mod tests {
     fn one_that_nobody_blames_is_tried_for_some_time() {
         for blame in [Blame::Table, Blame::Server] {
             let case = Case { blame: Some(blame), ..CASE };
-            assert_eq!(judge(Case { tries: TRIES - 1, ..case }), Next::Flush);
-            assert_eq!(judge(Case { tries: TRIES, ..case }), Next::Split);
+            assert_eq!(judge(Case { failures: TRIES - 1, ..case }), Next::Flush);
+            assert_eq!(judge(Case { failures: TRIES, ..case }), Next::Split);
             assert_eq!(
-                judge(Case { tries: 1_000_000, landed: false, ..case }),
+                judge(Case { failures: 1_000_000, landed: false, ..case }),
                 Next::Flush,
                 "invariant violated: while nothing lands, no row is suspected"
             );
@@ -118,51 +135,48 @@ mod tests {
     #[test]
     fn what_fails_alone_is_held_back_and_set_aside_after_three_times() {
         let alone = Case { alone: true, ..CASE };
-        assert_eq!(judge(alone), Next::Delay(PAUSE));
+        assert_eq!(judge(alone), delay(PAUSE));
         assert_eq!(
             judge(Case { strikes: 1, ..alone }),
-            Next::Delay(PAUSE * 2),
+            delay(PAUSE * 2),
             "invariant violated: nothing is set aside before it failed alone three times"
         );
         assert_eq!(judge(Case { strikes: 2, ..alone }), Next::Park);
-        assert_eq!(judge(Case { strikes: 2, room: false, ..alone }), Next::Delay(PAUSE * 4), "no room");
-        assert_eq!(judge(Case { strikes: 99, room: false, ..alone }), Next::Delay(LONGEST_PAUSE));
+        assert_eq!(judge(Case { strikes: 2, room: false, ..alone }), delay(PAUSE * 4), "no room");
+        assert_eq!(judge(Case { strikes: 99, room: false, ..alone }), delay(LONGEST_PAUSE));
     }
 
     #[test]
     fn where_a_row_is_missing_there_is_more_patience() {
         let alone = Case { alone: true, blame: Some(Blame::Parent), ..CASE };
-        assert_eq!(judge(Case { strikes: PATIENT_STRIKES - 2, ..alone }), Next::Delay(PAUSE * 256));
+        assert_eq!(judge(Case { strikes: PATIENT_STRIKES - 2, ..alone }), delay(PAUSE * 256));
         assert_eq!(judge(Case { strikes: PATIENT_STRIKES - 1, ..alone }), Next::Park);
     }
 
     #[test]
     fn what_nobody_blames_is_set_aside_only_if_others_land() {
+        let waits = Next::Delay { pause: LOCKED_PAUSE, counts: false };
         let alone = Case { alone: true, blame: Some(Blame::Table), ..CASE };
-        assert_eq!(judge(Case { tries: 4, ..alone }), Next::Flush);
-        assert_eq!(judge(Case { tries: 5, ..alone }), Next::Delay(PAUSE));
+        assert_eq!(judge(Case { failures: 4, ..alone }), Next::Flush);
+        assert_eq!(judge(Case { failures: 5, ..alone }), delay(PAUSE));
         let suspect = Case { strikes: PATIENT_STRIKES, ..alone };
         assert_eq!(judge(suspect), Next::Park);
         assert_eq!(
             judge(Case { blame: Some(Blame::Server), ..suspect }),
-            Next::Delay(LONGEST_PAUSE),
+            waits,
             "invariant violated: a row that others have locked is never set aside"
         );
-        assert_eq!(
-            judge(Case { landed: false, ..suspect }),
-            Next::Delay(LONGEST_PAUSE),
-            "invariant violated: an outage dead-letters nothing"
-        );
+        assert_eq!(judge(Case { landed: false, ..suspect }), waits, "invariant violated: an outage dead-letters nothing");
     }
 
     #[test]
     fn what_kills_whoever_tries_it_is_found() {
-        let case = Case { blame: None, ..CASE };
-        assert_eq!(judge(Case { tries: DEATHS, ..case }), Next::Flush);
-        assert_eq!(judge(Case { tries: DEATHS + 1, ..case }), Next::Split);
+        let case = Case { failures: 0, blame: None, ..CASE };
+        assert_eq!(judge(Case { deaths: DEATHS, ..case }), Next::Flush, "invariant violated: a takeover is no failure of a row");
+        assert_eq!(judge(Case { deaths: DEATHS + 1, ..case }), Next::Split);
         let alone = Case { alone: true, ..case };
-        assert_eq!(judge(Case { tries: DEATHS + 1, ..alone }), Next::Delay(PAUSE));
-        assert_eq!(judge(Case { tries: 1, strikes: 1, ..alone }), Next::Flush);
-        assert_eq!(judge(Case { tries: 2, strikes: 2, ..alone }), Next::Park);
+        assert_eq!(judge(Case { deaths: DEATHS + 1, ..alone }), delay(PAUSE));
+        assert_eq!(judge(Case { deaths: DEATHS, strikes: 2, ..alone }), Next::Flush);
+        assert_eq!(judge(Case { deaths: DEATHS + 1, strikes: 2, ..alone }), Next::Park);
     }
 }

@@ -21,6 +21,7 @@ use writeway_core::store::FencedStore;
 use writeway_core::tasks::until;
 
 use crate::engine::Engine;
+use crate::members::BEAT;
 use turn::{Desk, Turn};
 
 /// So many shards have their turn at once.
@@ -37,6 +38,9 @@ where
     let mut stopping = false;
     let mut recheck = engine.runtime().now() + engine.settings.recheck;
     loop {
+        if !stopping {
+            engine.beat().await;
+        }
         let now = engine.runtime().now();
         if recheck <= now {
             recheck = now + engine.settings.recheck;
@@ -50,7 +54,9 @@ where
         if stopping && running == 0 {
             break;
         }
-        let next = desks.iter().flatten().map(|desk| desk.look).min().filter(|_| running < TURNS && !stopping);
+        let look = desks.iter().flatten().map(|desk| desk.look).min().filter(|_| running < TURNS && !stopping);
+        // Turns that take long keep nobody from hearing that this process is there.
+        let next = look.or((running == TURNS).then_some(now + BEAT));
         let event = async {
             tokio::select! {
                 biased;

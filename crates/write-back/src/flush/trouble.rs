@@ -4,7 +4,8 @@
 //! while SQL does not answer.
 //!
 //! 1. From the third try on, SQL must take a write of the fence first (*probe*): an outage ends here, whatever came before.
-//! 2. *claim* counts the try, so that it is known also if this process does not survive it.
+//! 2. *claim* counts the try, so that it is known also if this process does not survive it; that it ended, if only in failure, is
+//!    reported (*ended*).
 //! 3. [`judge`](super::judge) decides. To try it again needs nothing more.
 //! 4. For anything else the shard is opened anew: a new epoch. No flush of an earlier one lands any more, and SQL says whether one
 //!    did: then it is only acknowledged.
@@ -35,10 +36,16 @@ const DIED: &str = "whoever tried to flush it did not survive";
 pub(super) struct Trouble {
     /// The batch that is being tried, or failed last.
     tried: Option<BatchId>,
-    /// Why.
+    /// How often, in a row.
+    failures: u64,
+    /// Why, the last time.
     failed: Option<(Blame, String)>,
+    /// Why it had failed before the try that is under way.
+    before: Option<(Blame, String)>,
     /// The first half of another, not tried yet.
     untried: Option<BatchId>,
+    /// So many keys a batch may hold until enough has landed since a split: another bad row need not be looked for from the start.
+    limit: Option<u64>,
     /// How many batches had landed when a row was last suspected though nobody blamed it.
     suspected_at: Option<u64>,
 }
@@ -46,19 +53,41 @@ pub(super) struct Trouble {
 impl Trouble {
     /// A try begins. Should it not return, the table's code panicked.
     pub(super) fn begin(&mut self, batch: BatchId) {
+        if self.tried != Some(batch) {
+            self.end();
+        }
         self.tried = Some(batch);
+        self.failures += 1;
+        self.before = self.failed.take();
         self.untried = None;
         self.failed = Some((Blame::Row, "the table's code, or that of its rows, panicked".to_owned()));
     }
 
     /// It ended otherwise than in failure.
     pub(super) fn end(&mut self) {
-        (self.tried, self.failed) = (None, None);
+        (self.tried, self.failures, self.failed, self.before) = (None, 0, None, None);
     }
 
-    /// Another process would fare no better.
-    pub(super) fn is_of_rows(&self) -> bool {
-        matches!(self.failed, Some((Blame::Row | Blame::Parent, _)))
+    /// It was not tried after all.
+    pub(super) fn undo(&mut self) {
+        self.failures = self.failures.saturating_sub(1);
+        self.failed = self.before.take();
+    }
+
+    /// A batch landed: the next may be twice as large.
+    pub(super) fn landed(&mut self, max_keys: u64) {
+        self.end();
+        self.limit = self.limit.map(|limit| limit.saturating_mul(2)).filter(|limit| *limit < max_keys);
+    }
+
+    /// How many keys the next batch may hold.
+    pub(super) fn limit(&self, max_keys: u64) -> u64 {
+        self.limit.map_or(max_keys, |limit| limit.min(max_keys))
+    }
+
+    /// It has failed more than once: SQL is asked before it is tried again.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failures > 1
     }
 
     fn fail(&mut self, blame: Blame, cause: String) {
@@ -75,10 +104,10 @@ where
     S::Key: Serialize + DeserializeOwned,
 {
     /// Step 1.
-    pub(super) async fn probe(&self, at: &At) -> Result<()> {
+    pub(super) async fn probe(&self, shard: usize, at: &At) -> Result<()> {
         let timeout = self.settings.flush_timeout;
         let unanswered = || Err(Error::unavailable("sql does not answer"));
-        match self.in_sql(timeout, self.reads.store.probe(at, self.settings.within())).await.unwrap_or_else(unanswered) {
+        match self.in_sql(shard, timeout, self.reads.store.probe(at, self.settings.within())).await.unwrap_or_else(unanswered) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::fenced()),
             Err(e) => Err(e),
@@ -89,7 +118,8 @@ where
     pub(super) fn judge(&self, claimed: &Claimed, count: usize, dead: u64, trouble: &Trouble) -> Next {
         let landed = self.counters.batches.get();
         judge(Case {
-            tries: claimed.tries,
+            failures: if trouble.tried == Some(claimed.id) { trouble.failures } else { 0 },
+            deaths: claimed.tries,
             alone: count == 1,
             strikes: claimed.strikes,
             blame: trouble.of(claimed.id).map(|(blame, _)| *blame),
@@ -99,13 +129,14 @@ where
         })
     }
 
-    /// Notes why a try failed.
-    pub(super) fn tried_in_vain(&self, trouble: &mut Trouble, e: &Error) {
+    /// Notes why a try failed, and reports that it ended.
+    pub(super) async fn tried_in_vain(&self, at: &At, id: BatchId, trouble: &mut Trouble, e: &Error) {
         if matches!(e.kind(), Kind::Fenced | Kind::Closed) {
-            return trouble.end();
+            return trouble.undo();
         }
-        let classified = self.classify.as_ref().and_then(|classify| classify(e));
-        trouble.fail(classified.unwrap_or_else(|| self.reads.store.blame(e)), cause(e));
+        trouble.fail(self.blame(e), cause(e));
+        // Unheard, it counts as one that nobody survived: there must be several of those.
+        let _ = self.ask(self.journal.ended(at, id)).await;
     }
 
     /// Steps 4 and 5, of a batch of so many changes.
@@ -123,9 +154,9 @@ where
         match next {
             Next::Flush => {}
             Next::Split => self.split(&at, id, count, &mut desk.trouble).await?,
-            Next::Delay(pause) => {
+            Next::Delay { pause, counts } => {
                 self.note_suspicion(id, &mut desk.trouble);
-                if self.ask(self.journal.delay(&at, id, pause)).await? {
+                if self.ask(self.journal.delay(&at, id, pause, counts)).await? {
                     let failures = claimed.strikes + 1;
                     Counters::add(&self.counters.delayed, 1);
                     tracing::warn!(name: "change.delayed", shard = ?at.shard, failures, ?pause, "a change fails alone");
@@ -156,6 +187,7 @@ where
         Counters::add(&self.counters.splits, 1);
         tracing::info!(name: "flush.split", shard = ?at.shard, rows = count, "a batch fails: its first half is tried alone");
         trouble.untried = Some(batch);
+        trouble.limit = Some((count as u64 / 2).max(1));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use writeway_core::error::{Error, Kind, Result};
 use writeway_core::journal::{At, Freeze};
 use writeway_core::retry::backoff;
-use writeway_core::store::FencedStore;
+use writeway_core::store::{Blame, FencedStore};
 
 use super::apply::Done;
 use super::plan;
@@ -120,7 +120,8 @@ impl<S: FencedStore> Engine<S> {
                 desk.at = None;
             }
             Counters::add(&self.counters.retries, 1);
-            if !desk.trouble.is_of_rows() {
+            // With a row's fault another process would fare no better.
+            if !matches!(self.blame(e), Blame::Row | Blame::Parent) {
                 self.members.failed(self.counters.batches.get(), self.runtime().now());
             }
             tracing::warn!(
@@ -148,7 +149,6 @@ where
     }
 
     async fn turn(&self, shard: usize, desk: &mut Desk, mut urgent: bool) -> Result<Duration> {
-        self.beat().await;
         let mine = self.members.is_mine(shard);
         for _ in 0..BATCHES {
             if self.is_ending() {
@@ -159,7 +159,8 @@ where
             // A server that was left comes back as it was.
             let installed = status.installed && status.epoch >= desk.seen;
             desk.seen = desk.seen.max(status.epoch);
-            if !mine && !urgent && installed && !is_overdue(&status, &self.settings) {
+            let away = self.members.is_away(self.runtime().now());
+            if !mine && (away || (!urgent && installed && !is_overdue(&status, &self.settings))) {
                 return Ok(self.yield_to_its_owner(shard, desk).await);
             }
             if installed && due.is_none() {
@@ -176,15 +177,18 @@ where
             };
             desk.at = Some(at.clone());
             let Some(waited) = due else { continue };
-            if status.open > 0 && status.tries > 0 {
-                self.probe(&at).await?;
+            if status.open > 0 && (status.tries > 0 || desk.trouble.is_failing()) {
+                self.probe(shard, &at).await?;
             }
             let schema = self.reads.store.schema();
             let (max_keys, max_bytes) = (self.settings.max_batch as u64, self.settings.max_batch_bytes as u64);
-            desk.suspects_first = !desk.suspects_first;
-            let freeze = Freeze { schema, waited, max_keys, max_bytes, suspects_first: desk.suspects_first };
+            if status.open == 0 {
+                // What is frozen next: an open batch is none of either's turns.
+                desk.suspects_first = !desk.suspects_first;
+            }
+            let freeze = Freeze { schema, waited, max_keys: desk.trouble.limit(max_keys), max_bytes, suspects_first: desk.suspects_first };
             match self.batch(shard, desk, &at, freeze, status.dead).await? {
-                Done::Flushed => {}
+                Done::Flushed => desk.trouble.landed(max_keys),
                 // What is there now has not failed yet.
                 Done::Resolved => desk.failures = 0,
                 // Their entries were gone.

@@ -58,7 +58,7 @@ async fn a_batch_of_many_pages_that_was_half_acknowledged_drains() {
     let shard = Shard { namespace: "rows".into(), number: 0 };
     let identity = journal.status(&shard).await.expect("status").identity;
     let opened = store.open(&shard, None).await.expect("open");
-    let install = Install { identity, epoch: opened.epoch, batch: opened.batch, diverged: false };
+    let install = Install { identity, epoch: opened.epoch, batch: opened.batch, diverged: None };
     assert_eq!(journal.install(&shard, &install).await.expect("install"), Installed::Ready);
     let at = At { shard, epoch: opened.epoch };
     let all = Freeze { schema: 0, waited: Duration::ZERO, max_keys: 1_000, max_bytes: 1 << 20, suspects_first: false };

@@ -80,7 +80,8 @@ impl Journal for ScriptedJournal {
         fn acknowledge(at: &'a At, batch: BatchId, acks: &'a [Ack]) -> u64;
         fn park(at: &'a At, batch: BatchId, park: Park<'a>) -> u64;
         fn split(at: &'a At, batch: BatchId, keep: u64) -> Option<Split>;
-        fn delay(at: &'a At, batch: BatchId, pause: Duration) -> bool;
+        fn ended(at: &'a At, batch: BatchId) -> ();
+        fn delay(at: &'a At, batch: BatchId, pause: Duration, counts: bool) -> bool;
         fn dirty(at: &'a At, from: u64) -> Vec<Bytes>;
         fn supersede(at: &'a At, keys: &'a [Bytes], cause: Option<&'a str>) -> ();
         fn release(at: &'a At, batch: BatchId, how: Release<'a>) -> u64;

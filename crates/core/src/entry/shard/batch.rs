@@ -50,7 +50,7 @@ impl ShardState {
         }
         let longest = u64::try_from(freeze.waited.as_millis()).unwrap_or(u64::MAX);
         let due = self.queue.iter().take_while(|(since, _)| now.saturating_sub(*since) >= longest).take(SCAN);
-        let (mut keys, mut suspect) = (Vec::new(), None);
+        let (mut keys, mut suspect, mut passed) = (Vec::new(), None, Vec::new());
         let mut bytes = open.bytes;
         for (since, key) in due {
             let full = open.count + keys.len() as u64 >= freeze.max_keys || bytes >= freeze.max_bytes;
@@ -64,12 +64,16 @@ impl ShardState {
                 Some(Held::Foreign(bytes)) if is_dirty(bytes) => {}
                 // Alone, or not in this batch.
                 Some(Held::Dirty(_)) if self.strikes.contains_key(key) => {
-                    if *since <= now && open.count == 0 && suspect.is_none() {
+                    if *since > now {
+                        continue;
+                    }
+                    if open.count == 0 && suspect.is_none() {
                         suspect = Some(key.clone());
                         if freeze.suspects_first {
                             break;
                         }
                     }
+                    passed.push(key.clone());
                 }
                 Some(Held::Dirty(dirty)) => {
                     bytes += dirty.value.len() as u64;
@@ -81,6 +85,12 @@ impl ShardState {
         }
         if let Some(suspect) = suspect.filter(|_| freeze.suspects_first || keys.is_empty()) {
             keys = vec![suspect];
+        }
+        for key in passed.iter().filter(|key| !keys.contains(key)) {
+            // Many of them would hide what is behind them.
+            if self.undirty(key).is_some() {
+                self.enqueue(key, now);
+            }
         }
         open.whole = keys.len() < PAGE || open.count + keys.len() as u64 >= freeze.max_keys || bytes >= freeze.max_bytes;
         for key in keys {

@@ -38,11 +38,23 @@ impl ShardState {
         Ok(Some(Split { id: open.id, more: rest > PAGE }))
     }
 
+    /// `Journal::ended`
+    ///
+    /// # Errors
+    /// `Fenced`
+    pub fn ended(&mut self, identity: &Identity, epoch: u64, batch: BatchId) -> Result<()> {
+        let meta = self.led(identity, epoch)?;
+        if let Some(open) = meta.open.as_mut().filter(|open| open.id == batch) {
+            open.tries = 0;
+        }
+        Ok(())
+    }
+
     /// `Journal::delay`, for `pause` milliseconds.
     ///
     /// # Errors
     /// `Fenced`
-    pub fn delay(&mut self, identity: &Identity, epoch: u64, batch: BatchId, pause: u64, now: u64) -> Result<bool> {
+    pub fn delay(&mut self, identity: &Identity, epoch: u64, batch: BatchId, pause: u64, counts: bool, now: u64) -> Result<bool> {
         let open = self.led(identity, epoch)?.open.filter(|open| open.id == batch && batch.epoch < epoch);
         if open.is_none() || self.order.len() != 1 {
             return Ok(false);
@@ -51,7 +63,8 @@ impl ShardState {
             && let Some(frozen) = self.thaw(&key)
         {
             self.dissolve(&key, frozen, now + pause);
-            *self.strikes.entry(key).or_default() += 1;
+            let strikes = self.strikes.entry(key).or_default();
+            *strikes = (*strikes + u64::from(counts)).max(1);
         }
         Ok(true)
     }
@@ -80,11 +93,10 @@ impl ShardState {
             if let Some(Held::Dirty(newer)) = self.entries.get_mut(key) {
                 newer.first = frozen.change.first;
             }
-            if since > frozen.since {
-                // It is held back with the other.
-                self.queue.remove(&(queued, key.clone()));
-                self.enqueue(key, since);
-            }
+            // It waits as long as the older one, or is held back with it.
+            let since = if since > frozen.since { since } else { since.min(queued) };
+            self.queue.remove(&(queued, key.clone()));
+            self.enqueue(key, since);
             return;
         }
         if let Some(meta) = &mut self.meta {

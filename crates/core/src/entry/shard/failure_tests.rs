@@ -12,7 +12,7 @@ fn split(shard: &mut ShardState, epoch: u64, batch: BatchId, keep: u64) -> Optio
 }
 
 fn delay(shard: &mut ShardState, epoch: u64, batch: BatchId, pause: u64, now: u64) -> bool {
-    shard.delay(&server("a"), epoch, batch, pause, now).expect("led")
+    shard.delay(&server("a"), epoch, batch, pause, true, now).expect("led")
 }
 
 fn park(shard: &mut ShardState, epoch: u64, batch: BatchId, name: &str, reason: Reason) -> u64 {
@@ -107,7 +107,7 @@ fn a_newer_change_stands_for_what_a_split_returns() {
     split(&mut shard, 2, id, 1).expect("open");
     let Some(Held::Dirty(dirty)) = shard.entries.get(&key("b")) else { panic!("accepted") };
     assert_eq!(dirty.value, b"2", "invariant violated: a newer change stays");
-    assert_eq!((dirty.first, shard.dirty[&key("b")]), (first, 5));
+    assert_eq!((dirty.first, shard.dirty[&key("b")]), (first, 0), "invariant violated: a barrier waits for the older change");
     assert_eq!(settled(&shard, "b", first), Settled::Pending, "invariant violated: durable means in sql");
 }
 
@@ -271,14 +271,19 @@ fn a_recovery_drops_or_marks_letters() {
 fn a_server_that_comes_back_recovers_and_says_what_it_knew() {
     let mut shard = shard();
     put(&mut shard, "k", "1", 0);
-    let back = |epoch| Install { diverged: true, ..install("a", epoch, 0) };
-    for epoch in [5, 6] {
-        let Installed::Recover(found) = shard.install(&server("a"), &back(epoch)) else {
+    let back = |epoch, diverged| Install { diverged, ..install("a", epoch, 0) };
+    assert_eq!(
+        shard.install(&server("a"), &back(4, Some(3))),
+        Installed::Refused,
+        "invariant violated: who opened it meanwhile is not taken for another server"
+    );
+    for (epoch, diverged) in [(5, Some(1)), (6, None)] {
+        let Installed::Recover(found) = shard.install(&server("a"), &back(epoch, diverged)) else {
             panic!("invariant violated: a server that comes back is compared");
         };
         assert_eq!(found.epoch, 1, "invariant violated: what another server flushed is later");
         assert_eq!(shard.status(&server("a"), 0).known, 1);
     }
-    shard.resume(&server("a"), &back(6)).expect("recovering");
+    shard.resume(&server("a"), &back(6, None)).expect("recovering");
     assert_eq!((shard.status(&server("a"), 0).known, shard.dirty.len()), (6, 1));
 }

@@ -84,7 +84,7 @@ pub struct Open {
     pub whole: bool,
     /// Bytes of the values that it still holds.
     pub bytes: u64,
-    /// How often it was claimed again from its start.
+    /// How often it was claimed again from its start and no end of that try was reported.
     pub tries: u64,
     /// It is being split: so many of its changes stay.
     pub keep: Option<u64>,

@@ -12,12 +12,13 @@ impl ShardState {
     /// recovers until [`resume`](Self::resume).
     pub fn install(&mut self, identity: &Identity, install: &Install) -> Installed {
         let last = self.meta.as_ref().map_or(0, |meta| meta.epoch);
-        if *identity != install.identity || install.epoch <= last {
+        let is_outdated = install.diverged.is_some_and(|epoch| epoch != last);
+        if *identity != install.identity || install.epoch <= last || is_outdated {
             return Installed::Refused;
         }
         let meta = self.meta.get_or_insert_default();
         meta.epoch = install.epoch;
-        if meta.identity == *identity && meta.recovering.is_none() && !install.diverged {
+        if meta.identity == *identity && meta.recovering.is_none() && install.diverged.is_none() {
             meta.batch = meta.batch.max(install.batch);
             return Installed::Ready;
         }

@@ -24,7 +24,7 @@ fn change(name: &str, value: &str) -> Accept {
 }
 
 fn install(on: &str, epoch: u64, batch: u64) -> Install {
-    Install { identity: server(on), epoch, batch, diverged: false }
+    Install { identity: server(on), epoch, batch, diverged: None }
 }
 
 /// Installed on server `a` in epoch 1.

@@ -157,10 +157,11 @@ impl Worker {
             self.is_over = true;
             return None;
         }
-        let mut asked = 0;
+        // Of many who wait for one shard, each costs no more than the first.
+        let mut asked = BTreeSet::new();
         let fits = |waiting: &&Waiting| {
-            asked += waiting.of.len();
-            asked <= PAGE
+            asked.extend(waiting.of.iter().cloned());
+            asked.len() <= PAGE
         };
         let count = line.waiting.iter().take_while(fits).count().max(1);
         Some(line.waiting.drain(..count).collect())

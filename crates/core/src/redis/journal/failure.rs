@@ -10,7 +10,7 @@ use crate::cache::Bytes;
 use crate::error::Result;
 use crate::journal::{At, BatchId, Park, Reason, Split};
 use crate::redis::call::Repeat;
-use crate::redis::script::journal::{DELAY, PARK, SPLIT};
+use crate::redis::script::journal::{DELAY, ENDED, PARK, SPLIT};
 use crate::redis::{millis, reply};
 
 impl RedisJournal {
@@ -51,7 +51,22 @@ impl RedisJournal {
         Ok(Some(Split { id, more: reply::number(more)? == 1 }))
     }
 
-    pub(super) async fn hold_back(&self, at: &At, batch: BatchId, pause: Duration) -> Result<bool> {
+    pub(super) async fn tries_ended(&self, at: &At, batch: BatchId) -> Result<()> {
+        let step = Step {
+            script: &ENDED,
+            shard: &at.shard,
+            parts: &["meta"],
+            keys: &[],
+            arguments: &|link, cmd| {
+                led(at, link, cmd);
+                cmd.arg(batch.epoch).arg(batch.batch);
+            },
+            repeat: Repeat::WhenBroken,
+        };
+        self.step(&step).await.map(drop)
+    }
+
+    pub(super) async fn hold_back(&self, at: &At, batch: BatchId, pause: Duration, counts: bool) -> Result<bool> {
         let step = Step {
             script: &DELAY,
             shard: &at.shard,
@@ -59,7 +74,7 @@ impl RedisJournal {
             keys: &[],
             arguments: &|link, cmd| {
                 led(at, link, cmd);
-                cmd.arg(batch.epoch).arg(batch.batch).arg(millis(pause));
+                cmd.arg(batch.epoch).arg(batch.batch).arg(millis(pause)).arg(u8::from(counts));
             },
             // Sent twice it is done once: the batch is over then.
             repeat: Repeat::WhenBroken,

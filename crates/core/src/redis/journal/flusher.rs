@@ -100,7 +100,7 @@ impl RedisJournal {
             keys: &[],
             arguments: &|link, cmd| {
                 cmd.arg(link.identity()).arg(&install.identity.0).arg(install.epoch).arg(install.batch);
-                cmd.arg(u8::from(install.diverged));
+                cmd.arg(install.diverged.map_or(String::new(), |epoch| epoch.to_string()));
             },
             repeat: Repeat::WhenBroken,
         };

@@ -223,8 +223,12 @@ impl Journal for RedisJournal {
         Box::pin(self.keep_some(at, batch, keep))
     }
 
-    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration) -> BoxFuture<'a, Result<bool>> {
-        Box::pin(self.hold_back(at, batch, pause))
+    fn ended<'a>(&'a self, at: &'a At, batch: BatchId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.tries_ended(at, batch))
+    }
+
+    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration, counts: bool) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(self.hold_back(at, batch, pause, counts))
     }
 
     fn dirty<'a>(&'a self, at: &'a At, from: u64) -> BoxFuture<'a, Result<Vec<Bytes>>> {

@@ -209,10 +209,18 @@ impl Port for Journal {
         Box::pin(self.on("split", &at.shard, WRITES, step))
     }
 
-    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration) -> BoxFuture<'a, Result<bool>> {
+    /// No step of its own: it comes right after the answer of SQL, and changes nothing but a count of tries.
+    fn ended<'a>(&'a self, at: &'a At, batch: BatchId) -> BoxFuture<'a, Result<()>> {
+        let mut state = locked(&self.state);
+        let identity = state.identity();
+        let ended = state.shards.entry(at.shard.stem()).or_default().ended(&identity, at.epoch, batch);
+        Box::pin(std::future::ready(ended))
+    }
+
+    fn delay<'a>(&'a self, at: &'a At, batch: BatchId, pause: Duration, counts: bool) -> BoxFuture<'a, Result<bool>> {
         let (epoch, pause, world) = (at.epoch, millis(pause), self.world.clone());
         let step = move |shard: &mut ShardState, identity: &Identity, now| {
-            let delayed = shard.delay(identity, epoch, batch, pause, now);
+            let delayed = shard.delay(identity, epoch, batch, pause, counts, now);
             world.count_explored(|counts| counts.delays += u64::from(matches!(delayed, Ok(true))));
             delayed
         };

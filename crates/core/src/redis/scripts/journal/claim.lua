@@ -48,7 +48,7 @@ if not whole then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   local waited, max_keys, max_bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-  local picked, sum, looked, suspect = {}, bytes, 0, nil
+  local picked, passed, sum, looked, suspect = {}, {}, bytes, 0, nil
   local function look(member, since)
     -- Most entries are shorter, and whole.
     local entry = redis.pcall('GETRANGE', stem .. member, 0, 4095)
@@ -66,8 +66,12 @@ if not whole then
         local frozen = {member, struct.pack('>I8', since) .. change, value}
         if suspects and redis.call('HEXISTS', KEYS[5], member) == 1 then
           -- Alone, or not in this batch.
-          if since <= now and count == 0 and not suspect then
-            suspect = frozen
+          if since <= now then
+            local first = count == 0 and not suspect
+            suspect = first and frozen or suspect
+            if not first or ARGV[8] ~= '1' then
+              passed[#passed + 1] = member
+            end
           end
         else
           sum = sum + #value
@@ -98,6 +102,18 @@ if not whole then
   end
   if suspect and (ARGV[8] == '1' or #picked == 0) then
     picked, sum = {suspect}, bytes + #suspect[3]
+  else
+    suspect = nil
+  end
+  local behind = {}
+  for _, member in ipairs(passed) do
+    if not suspect or member ~= suspect[1] then
+      behind[#behind + 1], behind[#behind + 2] = now, member
+    end
+  end
+  if #behind > 0 then
+    -- Many of them would hide what is behind them.
+    redis.call('ZADD', KEYS[2], unpack(behind))
   end
   whole = #picked < 200 or count + #picked >= max_keys or sum >= max_bytes
 

@@ -2,7 +2,7 @@
 -- The only change of the open batch is dirty again, and not due for a while. The second form of `ShardState::delay` in
 -- entry/shard/failure.rs.
 -- KEYS: the shard's meta, dirty, frozen, open, strikes; ARGV: identity, epoch, the batch's epoch and number, for how long
--- (milliseconds).
+-- (milliseconds), '1' if the failure is one more of its own.
 -- Answers 0 if it is not the open batch, or holds more. Writes the entry of the frozen key: its name starts as KEYS[1] does, so it
 -- lies in the same slot.
 -- Keeps: only in a later epoch than the batch's, for a try of it may yet land in its own; a newer change stays, stands for both, and
@@ -25,10 +25,8 @@ local function dissolve(key, member, frozen, since)
       local schema_and_version = #head == 39 and string.sub(head, 4, 23) or string.rep('\0', 20)
       redis.call('SETRANGE', key, 3, schema_and_version .. string.sub(frozen[1], 29))
     end
-    if since > struct.unpack('>I8', frozen[1]) then
-      -- It is held back with the other.
-      redis.call('ZADD', KEYS[2], since, member)
-    end
+    -- It is held back with the other.
+    redis.call('ZADD', KEYS[2], since, member)
     return 0
   end
   redis.call('SET', key, '\215D\1' .. string.sub(frozen[1], 9) .. frozen[2])
@@ -43,7 +41,8 @@ local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
 redis.call('DEL', KEYS[3], KEYS[4])
 local key = string.sub(KEYS[1], 1, -5) .. 'e:' .. member
 local dirty_bytes = tonumber(meta[6] or 0) + dissolve(key, member, frozen, now + ARGV[5])
-redis.call('HINCRBY', KEYS[5], member, 1)
+local strikes = tonumber(redis.call('HGET', KEYS[5], member) or 0)
+redis.call('HSET', KEYS[5], member, math.max(1, strikes + ARGV[6]))
 redis.call('HSET', KEYS[1], 'dirty_bytes', dirty_bytes)
 redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes', 'open_tries', 'open_keep')
 return 1

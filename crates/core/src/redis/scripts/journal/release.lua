@@ -57,6 +57,8 @@ local function release(member, frozen)
       redis.call('DEL', key)
     end
   elseif redis.call('ZSCORE', KEYS[2], member) then
+    -- It waits as long as the older one.
+    redis.call('ZADD', KEYS[2], 'LT', (struct.unpack('>I8', frozen[1])), member)
     if kind == '\215D\1' then
       redis.call('SETRANGE', key, 3, string.sub(change, 1, 20) .. string.sub(frozen[1], 29))
     end

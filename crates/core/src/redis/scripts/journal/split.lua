@@ -33,10 +33,8 @@ local function dissolve(key, member, frozen, since)
       local schema_and_version = #head == 39 and string.sub(head, 4, 23) or string.rep('\0', 20)
       redis.call('SETRANGE', key, 3, schema_and_version .. string.sub(frozen[1], 29))
     end
-    if since > struct.unpack('>I8', frozen[1]) then
-      -- It is held back with the other.
-      redis.call('ZADD', KEYS[2], since, member)
-    end
+    -- It waits as long as the older one.
+    redis.call('ZADD', KEYS[2], 'LT', since, member)
     return 0
   end
   redis.call('SET', key, '\215D\1' .. string.sub(frozen[1], 9) .. frozen[2])
