@@ -110,9 +110,13 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_is_the_servers_fault() {
-        for text in
-            ["deadlock detected", "canceling statement due to lock timeout", "could not extend file", "could not write to file", "database is locked"]
-        {
+        for text in [
+            "deadlock detected",
+            "canceling statement due to lock timeout",
+            "could not extend file",
+            "could not write to file",
+            "database is locked",
+        ] {
             assert_eq!(of(Is::Unknown, text), Blame::Server, "{text}");
         }
         assert_eq!(of(Is::SerializationFailure, ""), Blame::Server);

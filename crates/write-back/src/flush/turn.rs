@@ -186,7 +186,8 @@ where
                 // What is frozen next: an open batch is none of either's turns.
                 desk.suspects_first = !desk.suspects_first;
             }
-            let freeze = Freeze { schema, waited, max_keys: desk.trouble.limit(max_keys), max_bytes, suspects_first: desk.suspects_first };
+            let freeze =
+                Freeze { schema, waited, max_keys: desk.trouble.limit(max_keys), max_bytes, suspects_first: desk.suspects_first };
             match self.batch(shard, desk, &at, freeze, status.dead).await? {
                 Done::Flushed => desk.trouble.landed(max_keys),
                 // What is there now has not failed yet.
