@@ -66,7 +66,8 @@ where
             }
         };
         match until(engine.runtime(), next.unwrap_or(Duration::MAX).min(recheck), event).await {
-            Some(Event::Ended(Some(turn::Ended { shard, mut desk }))) => {
+            Some(Event::Ended(Some(ended))) => {
+                let turn::Ended { shard, mut desk } = *ended;
                 (running, turns) = (running - 1, turns + 1);
                 desk.ended = turns;
                 desks[shard] = Some(desk);
@@ -85,7 +86,7 @@ where
 }
 
 enum Event {
-    Ended(Option<turn::Ended>),
+    Ended(Option<Box<turn::Ended>>),
     Stop,
     Woken,
 }

@@ -69,14 +69,14 @@ pub(super) struct Turn<S: FencedStore> {
     shard: usize,
     desk: Desk,
     done: Option<Result<Duration>>,
-    report: mpsc::UnboundedSender<Ended>,
+    report: mpsc::UnboundedSender<Box<Ended>>,
 }
 
 impl<S: FencedStore> Turn<S>
 where
     S::Key: Serialize + DeserializeOwned,
 {
-    pub(super) fn start(engine: &Arc<Engine<S>>, shard: usize, desk: Desk, report: &mpsc::UnboundedSender<Ended>) {
+    pub(super) fn start(engine: &Arc<Engine<S>>, shard: usize, desk: Desk, report: &mpsc::UnboundedSender<Box<Ended>>) {
         let turn = Turn { engine: engine.clone(), shard, desk, done: None, report: report.clone() };
         engine.reads.runtime.spawn("flush", Box::pin(turn.run()));
     }
@@ -103,7 +103,7 @@ impl<S: FencedStore> Drop for Turn<S> {
             }
         }
         // The flusher may be gone.
-        let _ = self.report.send(Ended { shard: self.shard, desk: std::mem::take(&mut self.desk) });
+        let _ = self.report.send(Box::new(Ended { shard: self.shard, desk: std::mem::take(&mut self.desk) }));
     }
 }
 
