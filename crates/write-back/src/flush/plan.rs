@@ -22,6 +22,12 @@ pub(super) fn due(status: &Status, settings: &Settings, urgent: bool) -> Option<
     }
 }
 
+/// Whether what failed alone goes before the others in the next batch that is frozen: by turns. An open batch, which is only tried
+/// again, is nobody's turn.
+pub(super) fn suspects_first(before: bool, status: &Status) -> bool {
+    if status.open == 0 { !before } else { before }
+}
+
 /// How long the flusher may sleep without missing the moment at which the shard is due.
 pub(super) fn sleep(status: &Status, settings: &Settings) -> Duration {
     let due_in = status.oldest.map_or(settings.max_delay, |oldest| settings.max_delay.saturating_sub(oldest));
@@ -85,6 +91,13 @@ mod tests {
         assert_eq!(due(status(0, 0, 1), false), Some(settings.max_delay), "an open batch is finished first");
         let delayed = Status { delayed: 2, ..status(2, 900, 0) };
         assert_eq!(due(delayed, true), None, "what is held back is not due");
+    }
+
+    #[test]
+    fn what_failed_alone_and_the_others_have_their_turns() {
+        assert!(suspects_first(false, &status(1, 0, 0)) && !suspects_first(true, &status(1, 0, 0)));
+        // Of a suspect that fails, the batch is claimed twice: once to be tried, once to be held back.
+        assert!(suspects_first(true, &status(0, 0, 1)), "invariant violated: what fails alone starves nobody");
     }
 
     #[test]

@@ -182,10 +182,7 @@ where
             }
             let schema = self.reads.store.schema();
             let (max_keys, max_bytes) = (self.settings.max_batch as u64, self.settings.max_batch_bytes as u64);
-            if status.open == 0 {
-                // What is frozen next: an open batch is none of either's turns.
-                desk.suspects_first = !desk.suspects_first;
-            }
+            desk.suspects_first = plan::suspects_first(desk.suspects_first, &status);
             let freeze =
                 Freeze { schema, waited, max_keys: desk.trouble.limit(max_keys), max_bytes, suspects_first: desk.suspects_first };
             match self.batch(shard, desk, &at, freeze, status.dead).await? {

@@ -287,3 +287,27 @@ fn a_server_that_comes_back_recovers_and_says_what_it_knew() {
     shard.resume(&server("a"), &back(6, None)).expect("recovering");
     assert_eq!((shard.status(&server("a"), 0).known, shard.dirty.len()), (6, 1));
 }
+
+#[test]
+fn a_failure_that_is_not_its_own_leaves_a_suspect_and_no_strike_more() {
+    let (mut shard, first) = batch_of(1);
+    on_with(&mut shard, 2);
+    assert_eq!(shard.delay(&server("a"), 2, first, 5, false, 0).ok(), Some(true));
+    assert_eq!(shard.strikes.values().collect::<Vec<_>>(), [&1], "it is tried alone");
+    let second = claim_at(&mut shard, 2, true, 5).expect("due").id;
+    on_with(&mut shard, 3);
+    assert_eq!(shard.delay(&server("a"), 3, second, 5, false, 5).ok(), Some(true));
+    assert_eq!(shard.strikes.values().collect::<Vec<_>>(), [&1], "invariant violated: what is the server's fault is not counted");
+}
+
+#[test]
+fn a_try_that_ended_is_no_death() {
+    let (mut shard, id) = batch_of(2);
+    for tries in 1..=2 {
+        assert_eq!(claim(&mut shard, 1).expect("open").tries, tries);
+    }
+    shard.ended(&server("a"), 1, BatchId { batch: 9, ..id }).expect("led");
+    assert_eq!(claim(&mut shard, 1).expect("open").tries, 3, "another batch's");
+    shard.ended(&server("a"), 1, id).expect("led");
+    assert_eq!(claim(&mut shard, 1).expect("open").tries, 1, "invariant violated: a try that ended is no death");
+}
