@@ -157,7 +157,8 @@ impl<S: FencedStore> WriteBack<S> {
         self.engine.durable(receipt).await
     }
 
-    /// Ends when everything that was accepted before, by any process, is in SQL. Waits no longer than `max_delay`, two flushes
+    /// Ends when everything that was accepted before, by any process, is in SQL, or set aside as a dead letter: a
+    /// [`Ticket`](crate::Ticket) tells which. What failed alone and is held back is waited for, too. Waits no longer than `max_delay`, two flushes
     /// and a takeover may take. What Redis lost before is not there to be flushed, and goes unnoticed here: a
     /// [`Ticket`](crate::Ticket) tells.
     ///
