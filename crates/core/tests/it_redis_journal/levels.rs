@@ -223,7 +223,7 @@ async fn the_least_that_a_user_needs_is_enough() {
     let mut raw = raw(&server.url()).await;
     let waitaof = has_waitaof(&mut raw).await;
     let least = "+get +mget +set +del +scan +time +info +evalsha +eval +script|load +getrange +strlen +setrange +hget +hmget +hset +hdel \
-                 +hstrlen +zadd +zrem +zcard +zscore +zrange +wait";
+                 +hexists +hlen +hstrlen +zadd +zrem +zcard +zcount +zscore +zrange +wait";
     let mut acl = vec!["ACL", "SETUSER", "app", "on", ">secret", "~prod:*", "resetchannels", "-@all"];
     acl.extend(least.split(' '));
     acl.push(if waitaof { "+waitaof" } else { "+config|get" });

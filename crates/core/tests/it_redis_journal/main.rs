@@ -59,7 +59,7 @@ struct Run {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_match_the_machine() {
-    let Some(seen) = run("scripts", 4, 0..5_600, 400).await else { return };
+    let Some(seen) = run("scripts", 4, 0..6_200, 400).await else { return };
     for script in NAMES {
         let times: usize = seen.iter().filter(|(name, _)| name.split(' ').next() == Some(script)).map(|(_, n)| n).sum();
         assert!(times >= FLOOR, "{script} ran only {times} times");
