@@ -28,7 +28,8 @@
 //!
 //! **What SQL refuses.** A batch that fails is halved until one change fails alone. It is held back while the others land (100 ms,
 //! doubling, at most 30 s), tried again alone, and set aside after three failures alone, ten where a foreign key failed. A panic of
-//! the table's code is a row's fault, too. What is the server's or the table's fault is kept and tried again: see
+//! the table's code is a row's fault, too. What is the server's or the table's fault is kept and tried again, a row that others have
+//! locked every 5 s: see
 //! [`Blame`](store::Blame) and [`classify`](WriteBackBuilder::classify). [`dead_letters`](WriteBack::dead_letters) lists what was
 //! set aside, [`redrive`](WriteBack::redrive) accepts it again, [`discard`](WriteBack::discard) removes it; to edit a letter, put
 //! the row as it should be. There are at most [`max_dead`](WriteBackBuilder::max_dead); beyond that what SQL refuses waits. They lie

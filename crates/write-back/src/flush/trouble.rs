@@ -76,7 +76,6 @@ impl Trouble {
 
     /// A batch landed: the next may be twice as large.
     pub(super) fn landed(&mut self, max_keys: u64) {
-        self.end();
         self.limit = self.limit.map(|limit| limit.saturating_mul(2)).filter(|limit| *limit < max_keys);
     }
 
@@ -157,7 +156,7 @@ where
             Next::Delay { pause, counts } => {
                 self.note_suspicion(id, &mut desk.trouble);
                 if self.ask(self.journal.delay(&at, id, pause, counts)).await? {
-                    let failures = claimed.strikes + 1;
+                    let failures = (claimed.strikes + u64::from(counts)).max(1);
                     Counters::add(&self.counters.delayed, 1);
                     tracing::warn!(name: "change.delayed", shard = ?at.shard, failures, ?pause, "a change fails alone");
                 }

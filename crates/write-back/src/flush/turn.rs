@@ -84,8 +84,11 @@ where
     async fn run(mut self) {
         let urgent = self.engine.take_urgency(self.shard);
         let done = self.engine.clone().turn(self.shard, &mut self.desk, urgent).await;
-        if done.is_err() && urgent {
-            self.engine.urge(self.shard);
+        if let Err(e) = &done {
+            self.engine.note_failure(e);
+            if urgent {
+                self.engine.urge(self.shard);
+            }
         }
         let _ = self.done.insert(done);
     }
@@ -108,7 +111,15 @@ impl<S: FencedStore> Drop for Turn<S> {
 }
 
 impl<S: FencedStore> Engine<S> {
-    /// Notes a failure. Says for how long to pause.
+    /// A process that fails and fails again leaves its shards to others. With a row's fault they would fare no better.
+    fn note_failure(&self, e: &Error) {
+        let is_ours = !matches!(e.kind(), Kind::Fenced | Kind::Closed);
+        if is_ours && !matches!(self.blame(e), Blame::Row | Blame::Parent) {
+            self.members.failed(self.counters.batches.get(), self.runtime().now());
+        }
+    }
+
+    /// Notes a failure. Calls nothing of the application's: it may have panicked just now. Says for how long to pause.
     fn failed(&self, shard: usize, desk: &mut Desk, e: &Error) -> Duration {
         if e.kind() == Kind::Fenced {
             if desk.at.take().is_some() {
@@ -120,10 +131,6 @@ impl<S: FencedStore> Engine<S> {
                 desk.at = None;
             }
             Counters::add(&self.counters.retries, 1);
-            // With a row's fault another process would fare no better.
-            if !matches!(self.blame(e), Blame::Row | Blame::Parent) {
-                self.members.failed(self.counters.batches.get(), self.runtime().now());
-            }
             tracing::warn!(
                 name: "flush.failed", shard = ?self.shards[shard], error = %e, attempt = desk.failures,
                 "a flush failed; it will be tried again"

@@ -274,3 +274,12 @@ async fn bad_options_and_a_volatile_journal_are_refused_by_name() {
     let again = builder(store).shards(9).build(journal).await.expect("the recorded number counts");
     assert!(again.put(row(1, "a")).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_classify_that_panics_costs_a_turn_and_no_process() {
+    let store = Troubled::new(|flush| if flush == 0 { Err(Error::rejected("a row is refused")) } else { Ok(()) });
+    let hook = |_: &Error| panic!("a panic of the application's hook");
+    let handle = builder(store.clone()).classify(hook).build(MemoryJournal::new()).await.expect("build");
+    handle.put(row(1, "ada")).await.expect("accepted").durable().await.expect("invariant violated: a panic stops only that turn");
+    assert_eq!(store.table.row(&1), Some(row(1, "ada")));
+}
