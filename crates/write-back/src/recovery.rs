@@ -213,6 +213,10 @@ impl<S: FencedStore> Engine<S> {
     }
 
     async fn recover_letters(&self, at: &At, fate: &Fate) -> Result<()> {
+        if matches!(fate, Fate::Superseded(newer) | Fate::Diverged(newer) if newer.is_empty()) {
+            // All stay, and are not read for that.
+            return Ok(());
+        }
         let mut after = None;
         loop {
             let letters = self.ask(self.journal.dead_letters(&at.shard, after.as_ref())).await?;
