@@ -96,6 +96,12 @@ impl KeySpace {
         KeySpace { stems: shards.iter().map(|shard| [shard.stem().as_slice(), b"e:"].concat()).collect() }
     }
 
+    /// The same, for what is cached of a namespace that counts: the [bases](crate::entry::increments::base_of) of its counters.
+    #[must_use]
+    pub fn bases(shards: &[Shard]) -> Self {
+        KeySpace { stems: shards.iter().map(|shard| [shard.stem().as_slice(), b"b:"].concat()).collect() }
+    }
+
     /// The cache key of `key`.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ extern crate self as writeway_core;
 // Vocabulary
 pub mod change;
 pub mod codec;
+pub mod counts;
 pub mod entry;
 pub mod error;
 pub mod key;
@@ -31,6 +32,7 @@ pub mod expiry;
 pub mod fill_lease;
 mod invalidate;
 pub mod read;
+pub mod read_counts;
 mod read_many;
 pub mod single_flight;
 pub mod values;

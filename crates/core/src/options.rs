@@ -20,6 +20,8 @@ pub enum Mode {
     Eventual,
     /// Changes are accepted in the cache and reach SQL later.
     WriteBack,
+    /// The same of counters, to which is added.
+    Counters,
 }
 
 impl Mode {
@@ -30,6 +32,7 @@ impl Mode {
             Mode::Strict => "strict",
             Mode::Eventual => "eventual",
             Mode::WriteBack => "write-back",
+            Mode::Counters => "counters",
         }
     }
 }

@@ -236,12 +236,27 @@ impl<S: Store> Reads<S> {
 
     /// One statement under the cap. `departing` is called when nothing but the statement is left.
     pub(crate) async fn fetch(&self, keys: &[S::Key], deadline: Duration, departing: impl FnOnce()) -> Result<Vec<S::Row>> {
-        let loaded = self.fetch_in_turn(keys, deadline, departing).await;
+        self.counted_in_turn(deadline, departing, self.store.fetch(keys)).await
+    }
+
+    /// The same of whatever reads SQL.
+    pub(crate) async fn counted_in_turn<T>(
+        &self,
+        deadline: Duration,
+        departing: impl FnOnce(),
+        statement: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let loaded = self.in_turn(deadline, departing, statement).await;
         if loaded.is_ok() { &self.counts.loads } else { &self.counts.loads_failed }.add(1);
         loaded
     }
 
-    async fn fetch_in_turn(&self, keys: &[S::Key], deadline: Duration, departing: impl FnOnce()) -> Result<Vec<S::Row>> {
+    async fn in_turn<T>(
+        &self,
+        deadline: Duration,
+        departing: impl FnOnce(),
+        statement: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         // A load that is let in at the last instant cannot end in time; who waits is told what it waited for.
         let now = self.runtime.now();
         let give_up = now + deadline.saturating_sub(now) * 15 / 16;
@@ -251,9 +266,9 @@ impl<S: Store> Reads<S> {
             return Err(Error::overloaded("too many loads from sql are under way: max_loads"));
         };
         let started = self.runtime.now();
-        let rows = until(&*self.runtime, deadline, self.store.fetch(keys)).await.unwrap_or_else(|| Err(late()))?;
+        let read = until(&*self.runtime, deadline, statement).await.unwrap_or_else(|| Err(late()))?;
         self.load_time.observe(self.runtime.now().saturating_sub(started));
-        Ok(rows)
+        Ok(read)
     }
 
     /// One statement under the cap, of an audit: no load, and nothing is learned from it of how long a load takes.

@@ -48,6 +48,15 @@ impl<R: Row> Values<R> {
         Ok((self.seal.seal(key, Some(&payload))?, expiry::jittered(self.time_to_live, random)))
     }
 
+    /// The entry of something that stands for there being no row.
+    ///
+    /// # Errors
+    /// As [`entry`](Values::entry).
+    pub(crate) fn absent(&self, key: &[u8], row: &R, random: u128) -> Result<(Bytes, Duration)> {
+        let (entry, _) = self.entry(key, Some(row), random)?;
+        Ok((entry, expiry::jittered(expiry::negative(self.time_to_live), random)))
+    }
+
     /// The value entry of a change: of a row, or of there being none under a key. Every row is checked: what could not be read
     /// again could not be brought to SQL. `is_there` says whether a row has the key that the entry is for.
     ///

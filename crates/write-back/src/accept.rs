@@ -71,6 +71,11 @@ impl<S: FencedStore> Engine<S> {
                 Some(Ok(Accepted::Foreign)) => {
                     return Err(Error::rejected("a key belongs to another strategy or a newer release"));
                 }
+                Some(Ok(Accepted::Unfit)) => {
+                    return Err(Error::rejected(
+                        "what was added before and is on its way cannot be added to: the sum does not fit 64 bits, or it is damaged",
+                    ));
+                }
                 Some(Ok(Accepted::Full(bound))) => {
                     self.wake();
                     let full = full(bound);

@@ -1,32 +1,38 @@
 //! From a table and options to a handle.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use writeway_core::cache::{Declaration, Entries};
+use writeway_core::cache::Declaration;
+use writeway_core::counts::CountStore;
 use writeway_core::error::{Error, Outcome, Result};
 use writeway_core::journal::{Journal, Level, Shard};
 use writeway_core::key::KeySpace;
 use writeway_core::options::{Mode, Options};
 use writeway_core::read::{Reads, late};
-use writeway_core::store::{Blame, FencedStore, Transaction as _};
+use writeway_core::read_counts::{Bases, CountReads};
+use writeway_core::store::{Blame, FencedStore, Store as _, Transaction as _};
 use writeway_core::tasks::until;
 
+use crate::counters::Counters;
 use crate::engine::Engine;
+use crate::form::{Form, Increments, Rows};
 use crate::handle::WriteBack;
 use crate::settings::{Classify, Drift, Overflow, Settings};
 
-/// The options of a write-back namespace. Made by [`WriteBack::builder`].
+/// The options of a write-back namespace. Made by [`WriteBack::builder`], or by [`Counters::builder`] for one that counts.
 #[derive(Clone)]
 #[must_use = "a builder does nothing before build"]
-pub struct WriteBackBuilder<S> {
+pub struct WriteBackBuilder<S, H = WriteBack<S>> {
     store: S,
     options: Options,
     settings: Settings,
     classify: Option<Arc<Classify>>,
+    handle: PhantomData<fn() -> H>,
 }
 
 macro_rules! setters {
@@ -40,7 +46,7 @@ macro_rules! setters {
     )+ };
 }
 
-impl<S> WriteBackBuilder<S> {
+impl<S, H> WriteBackBuilder<S, H> {
     writeway_core::option_setters!();
 
     setters! {
@@ -120,9 +126,15 @@ impl<S> WriteBackBuilder<S> {
     }
 }
 
-impl<S: FencedStore> WriteBackBuilder<S> {
-    pub(crate) fn new(store: S) -> Self {
-        WriteBackBuilder { store, options: Options::new(Mode::WriteBack), settings: Settings::default(), classify: None }
+impl<S, H> WriteBackBuilder<S, H> {
+    pub(crate) fn new(store: S, mode: Mode) -> Self {
+        WriteBackBuilder {
+            store,
+            options: Options::new(mode),
+            settings: Settings::default(),
+            classify: None,
+            handle: PhantomData,
+        }
     }
 
     /// Says whose fault it is that a flush failed, where the store cannot know: the error's
@@ -134,7 +146,12 @@ impl<S: FencedStore> WriteBackBuilder<S> {
         self.classify = Some(Arc::new(classify));
         self
     }
+}
 
+impl<S: FencedStore> WriteBackBuilder<S>
+where
+    S::Key: Serialize + DeserializeOwned,
+{
     /// Checks the options and the servers, records the namespace's mode and number of shards, starts the flusher, and waits
     /// until every shard is open: after a restart of Redis, until its contents are compared with SQL.
     ///
@@ -147,21 +164,65 @@ impl<S: FencedStore> WriteBackBuilder<S> {
     ///
     /// # Cancel safety
     /// Dropped before its end, there is no handle; what was recorded for the namespace by then stays, and can be built upon again.
-    pub async fn build(self, journal: impl Into<Arc<dyn Journal>>) -> Result<WriteBack<S>>
-    where
-        S::Key: Serialize + DeserializeOwned,
-    {
-        let WriteBackBuilder { store, options, settings, classify } = self;
+    pub async fn build(self, journal: impl Into<Arc<dyn Journal>>) -> Result<WriteBack<S>> {
+        let WriteBackBuilder { store, options, settings, classify, .. } = self;
+        let plan = Plan { options, settings, classify, journal: journal.into() };
+        let shards = plan.prepare(&store).await?;
+        let keys = KeySpace::sharded(&shards.iter().map(|(shard, _)| shard.clone()).collect::<Vec<_>>());
+        let reads = Arc::new(Reads::new(store, plan.journal.clone(), keys, &plan.options, true));
+        let form = Box::new(Rows(reads.clone()));
+        plan.start(reads, form, shards).await
+    }
+}
+
+impl<S: CountStore> WriteBackBuilder<S, Counters<S>> {
+    /// As [`build`](WriteBackBuilder::build) of a namespace of rows; one that is recorded as the other kind is refused.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn build(self, journal: impl Into<Arc<dyn Journal>>) -> Result<Counters<S>> {
+        let WriteBackBuilder { store, options, settings, classify, .. } = self;
+        let plan = Plan { options, settings, classify, journal: journal.into() };
+        let tallies = store.tallies();
+        let shards = plan.prepare(&tallies).await?;
+        let names: Vec<Shard> = shards.iter().map(|(shard, _)| shard.clone()).collect();
+        let bases = Arc::new(Bases::new(tallies.schema(), &plan.options));
+        let journal = plan.journal.clone();
+        let reads = Arc::new(Reads::new(tallies, journal.clone(), KeySpace::bases(&names), &plan.options, true));
+        let form = Box::new(Increments { bases: bases.clone(), key: PhantomData });
+        let back = plan.start(reads.clone(), form, shards).await?;
+        Ok(Counters::new(back, CountReads::new(store, reads, bases, journal, names)))
+    }
+}
+
+/// What a handle is made from, whatever it holds.
+struct Plan {
+    options: Options,
+    settings: Settings,
+    classify: Option<Arc<Classify>>,
+    journal: Arc<dyn Journal>,
+}
+
+impl Plan {
+    fn declaration(&self) -> Declaration {
+        Declaration {
+            no_eviction: !self.settings.evictable_changes,
+            persistence: !self.settings.volatile_changes,
+            ..self.options.declaration()
+        }
+    }
+
+    /// Checks everything, and says what shards there are, each with its epoch.
+    async fn prepare<S: FencedStore>(&self, store: &S) -> Result<Vec<(Shard, u64)>> {
+        let Plan { options, settings, journal, .. } = self;
         options.check()?;
         settings.check()?;
-        let journal: Arc<dyn Journal> = journal.into();
         let name: Arc<str> = options.namespace.as_str().into();
         let (runtime, deadline) = (options.runtime.clone(), options.runtime.now() + options.call_timeout);
-        let declaration = Declaration {
-            no_eviction: !settings.evictable_changes,
-            persistence: !settings.volatile_changes,
-            ..options.declaration()
-        };
+        let declaration = self.declaration();
         let ready = async {
             journal.declare(&declaration).await?;
             if let Some(unmet) = journal.unmet(&declaration, settings.level).await?.into_iter().next() {
@@ -177,11 +238,21 @@ impl<S: FencedStore> WriteBackBuilder<S> {
         let epochs = epochs.map_err(|e| e.with_outcome(Outcome::NotApplied).during("build", &name))?;
         let count = u16::try_from(epochs.len()).unwrap_or(u16::MAX);
         settings.check_parts(count, options.max_value_bytes)?;
-        let shards: Vec<Shard> = (0..count).map(|number| Shard { namespace: name.clone(), number }).collect();
-        let entries: Arc<dyn Entries> = journal.clone();
-        let reads = Reads::new(store, entries, KeySpace::sharded(&shards), &options, true);
-        let shards = shards.into_iter().zip(epochs);
-        let handle = WriteBack::start(Engine::new(reads, journal, declaration, shards, settings, classify));
+        Ok((0..count).map(|number| Shard { namespace: name.clone(), number }).zip(epochs).collect())
+    }
+
+    async fn start<S: FencedStore>(
+        self,
+        reads: Arc<Reads<S>>,
+        form: Box<dyn Form<S::Key, S::Row>>,
+        shards: Vec<(Shard, u64)>,
+    ) -> Result<WriteBack<S>>
+    where
+        S::Key: Serialize + DeserializeOwned,
+    {
+        let declaration = self.declaration();
+        let Plan { settings, classify, journal, .. } = self;
+        let handle = WriteBack::start(Engine::new(reads, form, journal, declaration, shards.into_iter(), settings, classify));
         handle.opened().await?;
         handle.engine.try_level().await?;
         Ok(handle)
@@ -189,7 +260,7 @@ impl<S: FencedStore> WriteBackBuilder<S> {
 }
 
 /// Without the hook.
-impl<S: fmt::Debug> fmt::Debug for WriteBackBuilder<S> {
+impl<S: fmt::Debug, H> fmt::Debug for WriteBackBuilder<S, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let WriteBackBuilder { store, options, settings, .. } = self;
         let mut builder = f.debug_struct("WriteBackBuilder");

@@ -149,7 +149,7 @@ where
 
     fn letter(&self, shard: usize, letter: journal::DeadLetter) -> DeadLetter<S> {
         let readable = letter.schema == self.reads.store.schema();
-        let change = if readable { self.reads.values.read_change(&letter.key, &letter.value) } else { None };
+        let change = if readable { self.form.read(&letter.key, &letter.value) } else { None };
         DeadLetter {
             shard,
             key: letter.key,
@@ -200,7 +200,7 @@ where
                     Redriven::Dirty => done.driven += 1,
                     Redriven::Superseded => done.superseded += 1,
                     Redriven::Gone => done.gone += 1,
-                    Redriven::Foreign => done.left += 1,
+                    Redriven::Foreign | Redriven::Unfit => done.left += 1,
                     Redriven::Full(_) => full.push(letter),
                 }
             }

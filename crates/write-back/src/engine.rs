@@ -8,11 +8,13 @@ use tokio::sync::{Notify, Semaphore, watch};
 use writeway_core::cache::{Declaration, Id};
 use writeway_core::error::{Error, Kind, Result};
 use writeway_core::journal::{Bounds, Journal, Shard, Status};
+use writeway_core::key::KeySpace;
 use writeway_core::read::{Reads, late};
 use writeway_core::runtime::Runtime;
 use writeway_core::store::{Blame, FencedStore};
 use writeway_core::tasks::{Gate, until};
 
+use crate::form::Form;
 use crate::gauges::Gauges;
 use crate::members::Members;
 use crate::settings::{Classify, Settings};
@@ -21,6 +23,10 @@ use crate::watch::Watch;
 
 pub(crate) struct Engine<S: FencedStore> {
     pub(crate) reads: Arc<Reads<S>>,
+    /// Where changes lie in the journal.
+    pub(crate) keys: KeySpace,
+    /// How they do.
+    pub(crate) form: Box<dyn Form<S::Key, S::Row>>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) name: Arc<str>,
     pub(crate) shards: Vec<Shard>,
@@ -54,7 +60,8 @@ pub(crate) struct Engine<S: FencedStore> {
 
 impl<S: FencedStore> Engine<S> {
     pub(crate) fn new(
-        reads: Reads<S>,
+        reads: Arc<Reads<S>>,
+        form: Box<dyn Form<S::Key, S::Row>>,
         journal: Arc<dyn Journal>,
         declaration: Declaration,
         shards: impl Iterator<Item = (Shard, u64)>,
@@ -65,7 +72,9 @@ impl<S: FencedStore> Engine<S> {
         let bounds = settings.bounds(shards.len());
         Engine {
             holder: Id::from(reads.runtime.random()),
-            reads: Arc::new(reads),
+            reads,
+            keys: KeySpace::sharded(&shards),
+            form,
             journal,
             counters: Counters::new(&declaration.namespace),
             gauges: Gauges::new(&declaration.namespace, shards.len(), bounds),

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tracing::field::Empty;
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::Status;
+use writeway_core::options::Mode;
 use writeway_core::span::within;
 use writeway_core::store::FencedStore;
 use writeway_core::tasks::until;
@@ -55,7 +56,7 @@ impl<S: FencedStore> Clone for WriteBack<S> {
 impl<S: FencedStore> WriteBack<S> {
     /// Starts with the table.
     pub fn builder(store: S) -> WriteBackBuilder<S> {
-        WriteBackBuilder::new(store)
+        WriteBackBuilder::new(store, Mode::WriteBack)
     }
 
     pub(crate) fn start(engine: Engine<S>) -> Self

@@ -46,10 +46,12 @@
 mod accept;
 mod audit;
 mod builder;
+mod counters;
 mod dead_letters;
 mod engine;
 mod flush;
 mod flush_lease;
+mod form;
 mod gauges;
 mod handle;
 mod level;
@@ -63,6 +65,7 @@ mod watch;
 mod write;
 
 pub use builder::WriteBackBuilder;
+pub use counters::Counters;
 pub use dead_letters::{DeadLetter, Redrive};
 pub use handle::{Drained, WriteBack};
 pub use settings::{Drift, Overflow};
@@ -78,15 +81,16 @@ pub use writeway_core::diesel::*;
 pub use writeway_core::{
     audit::Audit,
     change::{Change, Changes},
+    counts::{CountStore, Counts, Tally},
     error::{Error, Kind, Outcome, Result},
     journal::Level,
     key::Key,
-    memory::{MemoryJournal, MemoryStore},
+    memory::{MemoryCounts, MemoryJournal, MemoryStore},
     redis::Redis,
-    sql::{Sql, SqlTable},
+    sql::{CountTable, Sql, SqlCounts, SqlTable},
     stats::ReadStats,
 };
-pub use writeway_core::{bb8, diesel, diesel_async, serde};
+pub use writeway_core::{bb8, counts, diesel, diesel_async, serde};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use writeway_core::{bulk_upsert, key_among};
 #[doc(inline)]

@@ -68,7 +68,7 @@ where
         self.accept("write", changes).await
     }
 
-    async fn accept(&self, attempt: &'static str, changes: Changes<S::Key, S::Row>) -> Result<Ticket<S>> {
+    pub(crate) async fn accept(&self, attempt: &'static str, changes: Changes<S::Key, S::Row>) -> Result<Ticket<S>> {
         let engine = &self.engine;
         let _pass = engine.gate.enter().map_err(|e| engine.told(e, attempt))?;
         let started = engine.runtime().now();
@@ -86,9 +86,9 @@ where
         let schema = reads.store.schema();
         let mut shards = BTreeMap::<usize, Vec<Accept>>::new();
         for (key, change) in changes.coalesce(|row| reads.store.key(row)) {
-            let (shard, at) = reads.keys.place(&key).map_err(told)?;
-            let is_there = |row: &S::Row| reads.keys.encode(&reads.store.key(row)).is_ok_and(|its| its == at);
-            let value = reads.values.change(&at, &change, is_there).map_err(told)?;
+            let (shard, at) = engine.keys.place(&key).map_err(told)?;
+            let is_there = |row: &S::Row| engine.keys.encode(&reads.store.key(row)).is_ok_and(|its| its == at);
+            let value = engine.form.write(&at, &change, &is_there).map_err(told)?;
             shards.entry(shard).or_default().push(Accept { key: at, schema, value });
         }
         let (deadline, mut parts) = (engine.deadline(), Vec::new());

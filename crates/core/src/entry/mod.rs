@@ -21,6 +21,7 @@
 //! The hash covers schema, row type, cache key, flags and payload, so that bytes are only ever read as what they were stored for.
 
 pub mod held;
+pub mod increments;
 pub mod members;
 pub mod shard;
 pub mod state;

@@ -72,4 +72,6 @@ pub enum Redriven {
     Full(Bound),
     /// The key belongs to a newer release or to another strategy.
     Foreign,
+    /// Its increments cannot be added to those that are dirty.
+    Unfit,
 }

@@ -120,7 +120,8 @@ pub struct Accept {
     pub key: Bytes,
     /// The row's schema version.
     pub schema: u32,
-    /// A whole value entry; for a delete, the entry of an absent row whose payload is the encoded key.
+    /// A whole value entry; for a delete, the entry of an absent row whose payload is the encoded key. Or
+    /// [increments](crate::entry::increments), which are added to those that are dirty.
     pub value: Bytes,
 }
 
@@ -166,6 +167,9 @@ pub enum Accepted {
     Late,
     /// None is, because one of the keys belongs to a newer release or to another strategy.
     Foreign,
+    /// None is, because increments would have to be added to what they cannot be added to: the sum would not fit 64 bits, or what lies
+    /// there is damaged.
+    Unfit,
 }
 
 /// What became of an accepted change.
@@ -279,8 +283,31 @@ pub struct Split {
 pub struct Ack {
     /// The cache key.
     pub key: Bytes,
-    /// The value entry of the row that SQL returned and how long it lives; without one, the next read loads it.
+    /// The value entry of the row that SQL returned and how long it lives; without one, the next read loads it. That of a counter
+    /// says with which batch.
     pub clean: Option<(Bytes, Duration)>,
+}
+
+/// Counters of one shard, in one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The last batch of increments that was acknowledged: a row read with an earlier one is too old.
+    pub acked: u64,
+    /// The open batch's number; 0 if there is none.
+    pub open: u64,
+    /// One per key.
+    pub counts: Vec<Count>,
+}
+
+/// One counter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// The value entry of its row in SQL, if it is cached.
+    pub base: Option<Bytes>,
+    /// Its increments in the open batch.
+    pub frozen: Option<Bytes>,
+    /// Its increments in no batch.
+    pub pending: Option<Bytes>,
 }
 
 /// What to do with an open batch of which a recovery has decided.
@@ -310,6 +337,9 @@ pub trait Journal: Entries {
         bounds: Bounds,
         not_after: Duration,
     ) -> BoxFuture<'a, Result<Accepted>>;
+
+    /// Counters as they stand: of each shard, at one moment.
+    fn count<'a>(&'a self, asks: &'a [(Shard, Vec<Bytes>)]) -> BoxFuture<'a, Result<Vec<Counted>>>;
 
     /// Ends once all that these shards hold by now is as safe as the level says, and not before that was counted. Nothing is changed:
     /// what is not confirmed by `not_after` stays accepted.
@@ -341,7 +371,8 @@ pub trait Journal: Entries {
     fn acknowledge<'a>(&'a self, at: &'a At, batch: BatchId, acks: &'a [Ack]) -> BoxFuture<'a, Result<u64>>;
 
     /// Sets changes of the open batch aside as dead letters. Says how many it still holds; 0 also if it is not the open batch (any
-    /// more). What was refused only if the batch was frozen in an earlier epoch: in its own, a try of it may yet land.
+    /// more). What was refused only if the batch was frozen in an earlier epoch: in its own, a try of it may yet land. Increments that
+    /// were refused stay where the counter has a letter already.
     fn park<'a>(&'a self, at: &'a At, batch: BatchId, park: Park<'a>) -> BoxFuture<'a, Result<u64>>;
 
     /// The first `keep` changes of the open batch become a batch of its own name, a page of the rest is dirty again, where nothing

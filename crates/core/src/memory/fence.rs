@@ -17,7 +17,7 @@ pub(super) type Fences = BTreeMap<Shard, Fence>;
 #[derive(Default)]
 pub(super) struct Fence {
     epoch: u64,
-    batch: u64,
+    pub(super) batch: u64,
     log: Vec<Logged>,
 }
 

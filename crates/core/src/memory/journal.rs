@@ -11,9 +11,10 @@ use crate::entry::members::Members;
 use crate::entry::shard::ShardState;
 use crate::error::{Error, Result};
 use crate::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Identity, Install, Installed, Journal,
-    Level, Park, Redriven, Release, Settled, Shard, Split, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, Counted, DeadLetter, Freeze, Identity, Install, Installed,
+    Journal, Level, Park, Redriven, Release, Settled, Shard, Split, Status, Version,
 };
+use crate::options::Mode;
 use crate::runtime::{Runtime, Tokio};
 
 /// A journal and cache in the process, for write-back, with the semantics of a Redis of its own. Cheap to clone; all clones are
@@ -103,7 +104,8 @@ fn in_memory(level: Level) -> Option<Error> {
 
 impl Entries for MemoryJournal {
     fn declare<'a>(&'a self, declaration: &'a Declaration) -> BoxFuture<'a, Result<()>> {
-        let fits = declaration.mode == "write-back" && !declaration.persistence;
+        let fits =
+            [Mode::WriteBack, Mode::Counters].iter().any(|mode| mode.name() == declaration.mode) && !declaration.persistence;
         Box::pin(std::future::ready(if fits {
             Ok(())
         } else {
@@ -175,6 +177,15 @@ impl Journal for MemoryJournal {
 
     fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>> {
         self.step(&shard.stem(), |shard, identity, _| shard.settled(identity, inc, changes))
+    }
+
+    fn count<'a>(&'a self, asks: &'a [(Shard, Vec<Bytes>)]) -> BoxFuture<'a, Result<Vec<Counted>>> {
+        let now = millis(self.0.runtime.now());
+        let mut shards = self.0.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_shard =
+            |(shard, keys): &(Shard, Vec<Bytes>)| shards.entry(shard.stem()).or_default().count(&self.0.identity, keys, now);
+        let counted = asks.iter().map(of_shard).collect();
+        Box::pin(std::future::ready(counted))
     }
 
     fn lead<'a>(&'a self, shard: &'a Shard, holder: Id, hold: Duration) -> BoxFuture<'a, Result<bool>> {

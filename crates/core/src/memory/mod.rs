@@ -2,10 +2,12 @@
 //! contract as Redis and PostgreSQL; one contract suite runs on all.
 
 mod cache;
+mod counts;
 mod fence;
 mod journal;
 mod store;
 
 pub use cache::MemoryCache;
+pub use counts::MemoryCounts;
 pub use journal::{MemoryJournal, stem_of};
 pub use store::{MemoryStore, MemoryTx};

@@ -10,12 +10,12 @@ use tokio::sync::OwnedMutexGuard;
 use super::fence::Fences;
 use crate::change::{Change, Stored};
 use crate::codec::Row;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::store::{Store, Transaction};
 
 /// A statement sees a commit whole or not at all, over all tables.
-static COMMITS: RwLock<()> = RwLock::new(());
+pub(super) static COMMITS: RwLock<()> = RwLock::new(());
 
 /// One table in the process, for trying things and for users' own tests. Cheap to clone; all clones are one table.
 ///
@@ -24,6 +24,8 @@ static COMMITS: RwLock<()> = RwLock::new(());
 pub struct MemoryStore<K: Key, R: Row> {
     pub(super) table: Arc<Table<K, R>>,
     key: fn(&R) -> K,
+    /// What an old row and one that is put are together, where rows are added up.
+    sum: Option<fn(&R, &R) -> Option<R>>,
 }
 
 pub(super) struct Table<K, R> {
@@ -43,7 +45,13 @@ impl<K: Key, R: Row> MemoryStore<K, R> {
     /// An empty table whose rows have this key.
     #[must_use]
     pub fn new(key: fn(&R) -> K) -> Self {
-        MemoryStore { table: Arc::new(Table { fences: Mutex::default(), rows: Mutex::default(), locks: Mutex::default() }), key }
+        let table = Arc::new(Table { fences: Mutex::default(), rows: Mutex::default(), locks: Mutex::default() });
+        MemoryStore { table, key, sum: None }
+    }
+
+    /// An empty table whose rows are added up; those of which there is no sum are refused.
+    pub(super) fn adding(key: fn(&R) -> K, sum: fn(&R, &R) -> Option<R>) -> Self {
+        MemoryStore { sum: Some(sum), ..Self::new(key) }
     }
 
     /// The committed row, as SQL would return it: for assertions.
@@ -97,7 +105,9 @@ impl<K: Key, R: Row> Store for MemoryStore<K, R> {
             let table = self.table.clone();
             stored.push(match change {
                 Change::Put(row) => {
-                    let row = row.clone();
+                    let old = self.sum.and_then(|sum| Some((sum, self.row(&key)?)));
+                    let added = old.map_or_else(|| Some(row.clone()), |(sum, old)| sum(&old, row));
+                    let row = added.ok_or_else(|| Error::rejected("the sum is out of the column's range"))?;
                     let written = Stored::As(row.clone());
                     tx.writes.push(Box::new(move || drop(lock(&table.rows).insert(key, row))));
                     written
@@ -136,7 +146,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<K: Key, R: Row> Clone for MemoryStore<K, R> {
     fn clone(&self) -> Self {
-        MemoryStore { table: self.table.clone(), key: self.key }
+        MemoryStore { table: self.table.clone(), key: self.key, sum: self.sum }
     }
 }
 

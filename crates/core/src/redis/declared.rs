@@ -12,9 +12,12 @@ use super::reply;
 use super::server::About;
 use crate::cache::{Bytes, Declaration};
 use crate::error::{Error, Result};
+use crate::options::Mode;
 
-/// The mode of a namespace whose changes are accepted here first.
-pub(super) const WRITE_BACK: &str = "write-back";
+/// Whether it is the mode of a namespace whose changes are accepted here first.
+pub(super) fn is_journal(mode: &str) -> bool {
+    [Mode::WriteBack, Mode::Counters].iter().any(|known| known.name() == mode)
+}
 
 /// The namespaces of one handle.
 pub(super) struct Declared {
@@ -93,6 +96,7 @@ pub(super) fn is_recorded(declaration: &Declaration, found: Value) -> Result<boo
         Some(b"strict") => "as strict",
         Some(b"eventual") => "as eventual",
         Some(b"write-back") => "as write-back",
+        Some(b"counters") => "as counters",
         Some(_) => "by something else",
     };
     Err(Error::invalid(format!(

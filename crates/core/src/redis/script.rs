@@ -52,6 +52,8 @@ pub(super) mod journal {
     pub(in crate::redis) static CONFIRM: Script = Script::new(include_str!("scripts/journal/confirm.lua"));
     /// `ShardState::settled`
     pub(in crate::redis) static SETTLED: Script = Script::new(include_str!("scripts/journal/settled.lua"));
+    /// `ShardState::count`
+    pub(in crate::redis) static COUNT: Script = Script::new(include_str!("scripts/journal/count.lua"));
     /// `ShardState::lead`
     pub(in crate::redis) static LEAD: Script = Script::new(include_str!("scripts/journal/lead.lua"));
     /// `Members::present`
@@ -152,7 +154,7 @@ mod tests {
         for script in [&LEASE, &FILL, &ACCEPT, &REDRIVE] {
             assert_eq!(first(script), "#!lua");
         }
-        for script in [&STATUS, &SETTLED, &DIRTY, &DEAD_LETTERS] {
+        for script in [&STATUS, &SETTLED, &COUNT, &DIRTY, &DEAD_LETTERS] {
             assert_eq!(first(script), "#!lua flags=no-writes");
         }
     }

@@ -1,6 +1,6 @@
 //! What a new connection learns about the server behind it, from `INFO`: managed services forbid `CONFIG`.
 
-use super::declared::WRITE_BACK;
+use super::declared::is_journal;
 use crate::cache::{Bytes, Declaration};
 use crate::error::{Error, Result};
 
@@ -94,7 +94,7 @@ impl About {
 
     /// All that the namespace needs and the server does not do, each as the error with which to refuse it.
     pub(super) fn unmet(&self, declaration: &Declaration) -> Vec<Error> {
-        let write_back = declaration.mode == WRITE_BACK;
+        let write_back = is_journal(declaration.mode);
         let mut unmet = Vec::new();
         if declaration.no_eviction {
             unmet.extend(self.evicts(write_back));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn write_back() -> Declaration {
-        Declaration { mode: WRITE_BACK, persistence: true, ..strict() }
+        Declaration { mode: "write-back", persistence: true, ..strict() }
     }
 
     #[test]

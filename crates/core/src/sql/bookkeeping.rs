@@ -105,6 +105,13 @@ macro_rules! bookkeeping {
                     row.select((fence::epoch, fence::batch)).get_result(conn).await.optional()
                 }
 
+                async fn batches(conn: &mut Self, shards: &[Shard]) -> QueryResult<Vec<(i32, i64)>> {
+                    let Some(Shard { namespace, .. }) = shards.first() else { return Ok(Vec::new()) };
+                    let numbers: Vec<i32> = shards.iter().map(|shard| shard.number.into()).collect();
+                    let rows = fence::writeway_fence.filter(fence::namespace.eq(&**namespace).and(fence::shard.eq_any(numbers)));
+                    rows.select((fence::shard, fence::batch)).load(conn).await
+                }
+
                 async fn note(
                     conn: &mut Self,
                     shard: &Shard,

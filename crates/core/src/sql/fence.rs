@@ -87,6 +87,9 @@ pub trait Bookkeeping: SqlConnection {
     /// The epoch and the last batch.
     fn look(conn: &mut Self, shard: &Shard) -> impl Future<Output = QueryResult<Option<(i64, i64)>>> + Send;
 
+    /// The number and last batch of each of these shards, which are of one namespace.
+    fn batches(conn: &mut Self, shards: &[Shard]) -> impl Future<Output = QueryResult<Vec<(i32, i64)>>> + Send;
+
     /// Notes a batch in the log, and removes some that are older than `keep`.
     fn note(
         conn: &mut Self,

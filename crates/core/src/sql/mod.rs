@@ -52,6 +52,7 @@ mod table;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod bookkeeping;
 mod connection;
+mod counts;
 mod fence;
 mod pools;
 mod store;
@@ -73,6 +74,7 @@ pub use bulk_upsert::SqliteUpsert;
 pub use cached::Cached;
 pub use classify::statement_failed;
 pub use connection::{Opening, Pool, SqlConnection};
+pub use counts::{CountTable, SqlCounts, Tallies};
 pub use fence::Bookkeeping;
 pub use pools::Pools;
 #[cfg(feature = "postgres")]

@@ -60,8 +60,8 @@ where
         }
         let id = claimed.id;
         desk.trouble.begin(id);
-        let (values, store) = (&self.reads.values, &self.reads.store);
-        let read = |item: &Item| values.read_change(&item.key, &item.value);
+        let store = &self.reads.store;
+        let read = |item: &Item| self.form.read(&item.key, &item.value);
         let batch = plan::batch(std::mem::take(&mut claimed.items), read, |row| store.key(row));
         if !batch.damaged.is_empty() && dead + batch.damaged.len() as u64 > self.max_dead {
             let e = Error::rejected("an accepted change cannot be read, and there is no room for another dead letter");
@@ -149,15 +149,15 @@ where
             let random = self.runtime().random();
             // A row that SQL made too long to cache is in SQL all the same.
             let clean = match stored.next() {
-                Some(Stored::As(row)) => match self.reads.keys.encode(&self.reads.store.key(&row)) {
-                    Ok(now_at) if now_at == key => self.reads.values.entry(&key, Some(&row), random).ok(),
+                Some(Stored::As(row)) => match self.keys.encode(&self.reads.store.key(&row)) {
+                    Ok(now_at) if now_at == key => self.form.clean(&key, id.batch, Some(&row), random),
                     // Under the key that SQL gave it, another row may be cached.
                     now_at => {
                         moved.extend(now_at.ok());
                         None
                     }
                 },
-                Some(Stored::Gone) => self.reads.values.entry(&key, None, random).ok(),
+                Some(Stored::Gone) => self.form.clean(&key, id.batch, None, random),
                 Some(Stored::Unread) | None => None,
             };
             acks.push(Ack { key, clean });

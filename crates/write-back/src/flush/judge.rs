@@ -22,7 +22,7 @@ const TRIES: u64 = 5;
 const DEATHS: u64 = 3;
 /// For how long a change is held back after its first failure alone. It doubles each time.
 const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The same where the failure is not counted: somebody has locked the row.
 const LOCKED_PAUSE: Duration = Duration::from_secs(5);
 

@@ -21,7 +21,7 @@ use writeway_core::error::{Error, Kind, Result};
 use writeway_core::journal::{At, BatchId, Claimed, Park, Reason, Split};
 use writeway_core::store::{Blame, FencedStore};
 
-use super::judge::{Case, Next, judge};
+use super::judge::{Case, LONGEST_PAUSE, Next, judge};
 use super::turn::Desk;
 use crate::engine::Engine;
 use crate::stats::Counters;
@@ -166,9 +166,15 @@ where
                 let cause = desk.trouble.of(id).map_or(DIED, |(_, cause)| cause.as_str()).to_owned();
                 let keys: Vec<_> = claimed.items.iter().map(|item| item.key.clone()).collect();
                 let park = Park { keys: &keys, reason: Reason::Refused, cause: &cause };
-                self.ask(self.journal.park(&at, id, park)).await?;
-                Counters::add(&self.counters.parked, 1);
-                tracing::error!(name: "change.parked", shard = ?at.shard, "sql refuses a change, which is set aside as a dead letter");
+                if self.ask(self.journal.park(&at, id, park)).await? > 0 {
+                    // A counter with a letter: until that is dealt with, what was added since waits.
+                    self.ask(self.journal.delay(&at, id, LONGEST_PAUSE, true)).await?;
+                    Counters::add(&self.counters.delayed, 1);
+                    tracing::warn!(name: "change.waits", shard = ?at.shard, "sql refuses increments of a counter that has a dead letter");
+                } else {
+                    Counters::add(&self.counters.parked, 1);
+                    tracing::error!(name: "change.parked", shard = ?at.shard, "sql refuses a change, which is set aside as a dead letter");
+                }
             }
         }
         desk.trouble.end();

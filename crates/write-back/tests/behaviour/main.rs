@@ -1,6 +1,7 @@
 //! What a user sees of one handle, with the in-process forms of both servers.
 
 mod audit;
+mod counters;
 mod doubles;
 mod levels;
 mod rows;

@@ -7,8 +7,8 @@ use writeway_back::MemoryJournal;
 use writeway_back::error::{Error, Result};
 use writeway_core::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Hold, Id, Lease, Lookup};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Install, Installed, Journal, Level, Park,
-    Redriven, Release, Settled, Shard, Split, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, Counted, DeadLetter, Freeze, Install, Installed, Journal,
+    Level, Park, Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 use writeway_testkit::double::Script;
 
@@ -73,6 +73,7 @@ impl Journal for ScriptedJournal {
 
     pass! {
         fn settled(shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> Vec<Settled>;
+        fn count(asks: &'a [(Shard, Vec<Bytes>)]) -> Vec<Counted>;
         fn lead(shard: &'a Shard, holder: Id, hold: Duration) -> bool;
         fn present(namespace: &'a str, holder: Id, hold: Duration) -> Vec<Id>;
         fn install(shard: &'a Shard, install: &'a Install) -> Installed;

@@ -1,8 +1,9 @@
 //! The open batch: freezing and acknowledging.
 
-use super::{Frozen, Open, ShardState};
+use super::{Dead, Frozen, Open, ShardState};
 use crate::cache::Bytes;
 use crate::entry::held::{Dirty, Held, is_dirty};
+use crate::entry::increments::{base_of, is_increments};
 use crate::entry::state::{Slot, State};
 use crate::error::{Error, Result};
 use crate::journal::{Ack, BatchId, Claimed, Freeze, Identity, Item, PAGE};
@@ -95,14 +96,10 @@ impl ShardState {
         open.whole = keys.len() < PAGE || open.count + keys.len() as u64 >= freeze.max_keys || bytes >= freeze.max_bytes;
         for key in keys {
             let since = self.undirty(&key).unwrap_or(now);
-            let Some(Held::Dirty(mut change)) = self.entries.get(&key).cloned() else {
+            let Some(change) = self.copied(&key, freeze.schema) else {
                 self.strikes.remove(&key);
                 continue;
             };
-            if !change.is_whole() {
-                // Nobody can read it: whoever meets it sets it aside.
-                change.schema = freeze.schema;
-            }
             open.bytes += change.value.len() as u64;
             self.order.insert(open.count, key.clone());
             self.frozen.insert(key, Frozen { at: open.count, since, change });
@@ -117,6 +114,19 @@ impl ShardState {
         meta.batch = meta.batch.max(open.id.batch);
         meta.open = Some(open);
         Some(open)
+    }
+
+    /// The change that a batch gets. Of increments nothing is left behind: what is added from then on is for the next batch.
+    fn copied(&mut self, key: &Bytes, schema: u32) -> Option<Dirty> {
+        let Some(Held::Dirty(mut change)) = self.entries.get(key).cloned() else { return None };
+        if !change.is_whole() {
+            // Nobody can read it: whoever meets it sets it aside.
+            change.schema = schema;
+        }
+        if is_increments(&change.value) {
+            self.entries.remove(key);
+        }
+        Some(change)
     }
 
     /// `Journal::acknowledge`
@@ -135,7 +145,14 @@ impl ShardState {
                 let expires = now + u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX >> 1);
                 Held::Clean { inc, slot: Slot { state: State::Value(entry.clone()), expires: Some(expires) } }
             });
-            self.settle(key, &frozen, clean);
+            if is_increments(&frozen.change.value) {
+                self.rebase(key, clean);
+                if let Some(meta) = &mut self.meta {
+                    meta.acked = batch.batch;
+                }
+            } else {
+                self.settle(key, &frozen, clean);
+            }
         }
         Ok(self.frozen.len() as u64)
     }
@@ -153,10 +170,22 @@ impl ShardState {
         }
     }
 
-    /// SQL has the change: what was set aside before it is outdated, and it is no suspect any more.
+    /// A batch with increments of a counter is in SQL: its cached row was read before, or is the one that SQL returned.
+    fn rebase(&mut self, key: &Bytes, clean: Option<Held>) {
+        let base = base_of(key);
+        match (self.entries.get(&base), clean) {
+            (Some(Held::Dirty(_) | Held::Foreign(_)), _) => {}
+            (_, Some(clean)) => drop(self.entries.insert(base, clean)),
+            (_, None) => drop(self.entries.remove(&base)),
+        }
+    }
+
+    /// SQL has the change: what was set aside before it is outdated, unless it was to be added, and it is no
+    /// suspect any more.
     pub(super) fn forget(&mut self, key: &Bytes, frozen: &Frozen) {
         self.strikes.remove(key);
-        if self.dead.get(key).is_some_and(|dead| dead.change.version <= frozen.change.version) {
+        let outdated = |dead: &Dead| !is_increments(&dead.change.value) && dead.change.version <= frozen.change.version;
+        if self.dead.get(key).is_some_and(outdated) {
             self.dead.remove(key);
         }
     }

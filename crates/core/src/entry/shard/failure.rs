@@ -8,6 +8,7 @@
 use super::{Dead, Frozen, Open, ShardState};
 use crate::cache::Bytes;
 use crate::entry::held::Held;
+use crate::entry::increments::{is_increments, join};
 use crate::error::Result;
 use crate::journal::{BatchId, Identity, PAGE, Park, Reason, Split};
 
@@ -79,6 +80,11 @@ impl ShardState {
             return Ok(0);
         }
         for key in park.keys {
+            let counts = self.frozen.get(key).is_some_and(|frozen| is_increments(&frozen.change.value));
+            if counts && park.reason == Reason::Refused && self.dead.contains_key(key) {
+                // One letter would have to say of both what became of them.
+                continue;
+            }
             let Some(frozen) = self.thaw(key) else { continue };
             self.settle(key, &frozen, None);
             let tries = self.strikes.remove(key).unwrap_or(0) + u64::from(park.reason == Reason::Refused);
@@ -87,11 +93,30 @@ impl ShardState {
         Ok(self.frozen.len() as u64)
     }
 
-    /// What was frozen is dirty again, due since then, unless a newer change stands for both.
+    /// What was frozen is dirty again, due since then, unless a newer change stands for both. Increments are added to newer ones.
     pub(super) fn dissolve(&mut self, key: &Bytes, frozen: Frozen, since: u64) {
         if let Some(queued) = self.dirty.get(key).copied() {
-            if let Some(Held::Dirty(newer)) = self.entries.get_mut(key) {
-                newer.first = frozen.change.first;
+            let mut before = 0;
+            let counts = is_increments(&frozen.change.value);
+            let after = match self.entries.get_mut(key) {
+                Some(Held::Dirty(newer)) => {
+                    before = newer.value.len();
+                    newer.first = frozen.change.first;
+                    if counts {
+                        newer.value = join(&frozen.change.value, &newer.value);
+                        newer.schema = newer.schema.max(frozen.change.schema);
+                    }
+                    newer.value.len()
+                }
+                Some(Held::Foreign(_)) => 0,
+                _ if !counts => 0,
+                _ => {
+                    self.entries.insert(key.clone(), Held::Dirty(frozen.change.clone()));
+                    frozen.change.value.len()
+                }
+            };
+            if let Some(meta) = &mut self.meta {
+                meta.dirty_bytes += (after - before) as u64;
             }
             // It waits as long as the older one, or is held back with it.
             let since = if since > frozen.since { since } else { since.min(queued) };

@@ -2,11 +2,13 @@
 //!
 //! A letter stands for the last change of its key that was set aside, and is outdated once a newer one is in SQL: `acknowledge`
 //! removes it. So what is driven again is never older than what SQL has, except after a restore of the cache server, for which
-//! [`Reason::Ambiguous`](crate::journal::Reason::Ambiguous) stands.
+//! [`Reason::Ambiguous`](crate::journal::Reason::Ambiguous) stands. A letter of increments is outdated by nothing: they are added
+//! to whatever there is when it is driven again.
 
 use super::{Dead, ShardState};
 use crate::cache::Bytes;
 use crate::entry::held::{Dirty, Held};
+use crate::entry::increments::{is_increments, join};
 use crate::error::Result;
 use crate::journal::{Accept, Bounds, DeadLetter, Identity, PAGE, Redriven, Version};
 
@@ -14,10 +16,14 @@ use crate::journal::{Accept, Bounds, DeadLetter, Identity, PAGE, Redriven, Versi
 const PAGE_BYTES: usize = 4 << 20;
 
 impl ShardState {
-    /// Sets a change aside. One letter stands for all of the key's that were: none of them is in SQL.
+    /// Sets a change aside. One letter stands for all of the key's that were: none of them is in SQL. Of increments it holds the sum.
     pub(super) fn bury(&mut self, key: &Bytes, mut dead: Dead) {
         if let Some(before) = self.dead.get(key) {
             dead.change.first = dead.change.first.min(before.change.first);
+            if is_increments(&before.change.value) || is_increments(&dead.change.value) {
+                dead.change.value = join(&before.change.value, &dead.change.value);
+                dead.change.schema = dead.change.schema.max(before.change.schema);
+            }
         }
         self.dead.insert(key.clone(), dead);
     }
@@ -64,25 +70,33 @@ impl ShardState {
 
     fn redrive_one(&mut self, key: &Bytes, version: Version, bounds: Bounds, now: u64) -> Redriven {
         let Some(dead) = self.dead.get(key).filter(|dead| dead.change.version == version) else { return Redriven::Gone };
+        let counts = is_increments(&dead.change.value);
         let newer = self.dirty.contains_key(key) || self.frozen.contains_key(key);
         match self.entries.get(key) {
             Some(Held::Foreign(_)) => return Redriven::Foreign,
-            Some(Held::Dirty(_)) => return Redriven::Superseded,
-            _ if newer => return Redriven::Superseded,
+            Some(Held::Dirty(_)) if !counts => return Redriven::Superseded,
+            _ if newer && !counts => return Redriven::Superseded,
             _ => {}
         }
         let Dirty { schema, first, value, .. } = dead.change.clone();
-        let again = [Accept { key: key.clone(), schema, value: value.clone() }];
-        if let Some(bound) = self.passed(&again, bounds, now) {
+        let again = [Accept { key: key.clone(), schema, value }];
+        let Some(values) = self.combined(&again) else { return Redriven::Unfit };
+        if let Some(bound) = self.passed(&again, &values, bounds, now) {
             return Redriven::Full(bound);
         }
+        let Some(value) = values.into_iter().next() else { return Redriven::Gone };
+        let before = self.coalesced(key);
+        let (first, schema) = before.map_or((first, schema), |dirty| (first.min(dirty.first), schema.max(dirty.schema)));
+        let replaced = self.coalesced_bytes(key);
         let Some(meta) = &mut self.meta else { return Redriven::Gone };
         meta.seq += 1;
-        meta.dirty_bytes += value.len() as u64;
+        meta.dirty_bytes = (meta.dirty_bytes + value.len() as u64).saturating_sub(replaced);
         let version = Version { epoch: meta.epoch, seq: meta.seq };
         self.entries.insert(key.clone(), Held::Dirty(Dirty { schema, version, first, value }));
         self.dead.remove(key);
-        self.enqueue(key, now);
+        if !self.dirty.contains_key(key) {
+            self.enqueue(key, now);
+        }
         Redriven::Dirty
     }
 

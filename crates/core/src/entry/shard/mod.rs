@@ -8,15 +8,18 @@
 //!   in the open batch, or in both;
 //! * the dirty set names no change that is in a batch: a key leaves it when it is frozen, never when it is acknowledged;
 //! * what failed alone is due no sooner than it may be tried again, and is frozen alone;
+//! * increments of a counter are in the dirty set, in the open batch, or summed up in both: an entry holds those of the dirty set
+//!   only, and what is cached of SQL lies beside it;
 //! * the open batch holds copies, and is named by the epoch and number under which it was frozen, for as long as it is open;
 //! * `Clean` of the current incarnation is what SQL holds, under the rules of look-aside: a fill only into its own lease, and an
 //!   accept or an acknowledge breaks the lease.
 //!
 //! `batch`: freezing, acknowledging. `failure`: splitting a batch that fails, and holding back or setting aside what fails alone.
-//! `letters`: what was set aside. `recovery`: taking over, and comparing a restored server with SQL.
+//! `letters`: what was set aside. `count`: reading counters. `recovery`: taking over, and comparing a restored server with SQL.
 
 mod batch;
 mod confirm;
+mod count;
 mod failure;
 mod letters;
 mod recovery;
@@ -25,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cache::{Bytes, Id, Lease, Lookup};
 use crate::entry::held::{Dirty, Held};
+use crate::entry::increments::{combine, is_increments};
 use crate::error::{Error, Result};
 use crate::journal::{Accept, Accepted, BatchId, Bound, Bounds, Identity, Reason, Settled, Status, Version};
 
@@ -67,6 +71,8 @@ pub struct Meta {
     pub batch: u64,
     /// The last change.
     pub seq: u64,
+    /// The last batch of increments that was acknowledged: a row of a counter that was read before it is too old.
+    pub acked: u64,
     /// Bytes of the dirty changes' values.
     pub dirty_bytes: u64,
     /// The open batch.
@@ -227,18 +233,22 @@ impl ShardState {
         if changes.iter().any(|change| matches!(self.entries.get(&change.key), Some(Held::Foreign(_)))) {
             return Ok(Accepted::Foreign);
         }
-        if let Some(bound) = self.passed(changes, bounds, now) {
+        let Some(values) = self.combined(changes) else { return Ok(Accepted::Unfit) };
+        if let Some(bound) = self.passed(changes, &values, bounds, now) {
             return Ok(Accepted::Full(bound));
         }
         let Some(mut meta) = self.meta.take() else { return Err(Error::fenced()) };
         let mut versions = Vec::with_capacity(changes.len());
-        for Accept { key, schema, value } in changes {
+        for (Accept { key, schema, .. }, value) in changes.iter().zip(values) {
             meta.seq += 1;
             let version = Version { epoch: meta.epoch, seq: meta.seq };
             versions.push(version);
-            let first = self.coalesced(key).map_or(version, |dirty| dirty.first);
+            let before = self.coalesced(key);
+            let first = before.map_or(version, |dirty| dirty.first);
+            // Who knows the later one knows the earlier one's fields, too.
+            let schema = before.filter(|_| is_increments(&value)).map_or(*schema, |dirty| dirty.schema.max(*schema));
             meta.dirty_bytes = (meta.dirty_bytes + value.len() as u64).saturating_sub(self.coalesced_bytes(key));
-            let change = Dirty { schema: *schema, version, first, value: value.clone() };
+            let change = Dirty { schema, version, first, value };
             self.entries.insert(key.clone(), Held::Dirty(change));
             if !self.dirty.contains_key(key) {
                 self.enqueue(key, now);
@@ -247,6 +257,23 @@ impl ShardState {
         let (inc, dirty_bytes) = (meta.inc, meta.dirty_bytes);
         self.meta = Some(meta);
         Ok(Accepted::As { versions, inc, dirty: self.dirty.len() as u64, dirty_bytes })
+    }
+
+    /// What the keys will hold after each change: a row replaces, increments are added to those that are dirty. `None` if they cannot be.
+    fn combined(&self, changes: &[Accept]) -> Option<Vec<Bytes>> {
+        let mut last = BTreeMap::<&Bytes, Bytes>::new();
+        let value = |Accept { key, value, .. }: &Accept, before: Option<&Bytes>| {
+            before
+                .or(self.coalesced(key).map(|dirty| &dirty.value))
+                .map_or_else(|| Some(value.clone()), |before| combine(before, value))
+        };
+        let mut values = Vec::with_capacity(changes.len());
+        for change in changes {
+            let combined = value(change, last.get(&change.key))?;
+            last.insert(&change.key, combined.clone());
+            values.push(combined);
+        }
+        Some(values)
     }
 
     /// The change of a key that is in the dirty set.
@@ -268,7 +295,7 @@ impl ShardState {
         dirty.into_iter().chain(frozen).min()
     }
 
-    fn passed(&self, changes: &[Accept], bounds: Bounds, now: u64) -> Option<Bound> {
+    fn passed(&self, changes: &[Accept], values: &[Bytes], bounds: Bounds, now: u64) -> Option<Bound> {
         let meta = self.meta.as_ref()?;
         let new = changes.iter().filter(|change| !self.dirty.contains_key(&change.key)).count() as u64;
         let waited = self.oldest().map_or(0, |since| now.saturating_sub(since));
@@ -279,7 +306,7 @@ impl ShardState {
             return Some(Bound::Keys);
         }
         let before: u64 = changes.iter().map(|change| self.coalesced_bytes(&change.key)).sum();
-        let after: u64 = changes.iter().map(|change| change.value.len() as u64).sum();
+        let after: u64 = values.iter().map(|value| value.len() as u64).sum();
         let held = meta.dirty_bytes + meta.open.map_or(0, |open| open.bytes);
         (after > before && held + after - before > bounds.bytes).then_some(Bound::Bytes)
     }

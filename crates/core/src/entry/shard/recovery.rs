@@ -3,6 +3,7 @@
 use super::{Dead, Meta, Open, ShardState};
 use crate::cache::Bytes;
 use crate::entry::held::Held;
+use crate::entry::increments::is_increments;
 use crate::error::Result;
 use crate::journal::{BatchId, Found, Identity, Install, Installed, PAGE, Reason, Release};
 
@@ -20,6 +21,8 @@ impl ShardState {
         meta.epoch = install.epoch;
         if meta.identity == *identity && meta.recovering.is_none() && install.diverged.is_none() {
             meta.batch = meta.batch.max(install.batch);
+            // SQL may have been restored.
+            meta.acked = meta.acked.min(install.batch);
             return Installed::Ready;
         }
         if meta.recovering.replace(identity.clone()).is_none() {
@@ -52,8 +55,9 @@ impl ShardState {
                 continue;
             }
             match (self.dead.get_mut(key), cause) {
-                (Some(_), None) => drop(self.dead.remove(key)),
-                (Some(dead), Some(_)) => dead.reason = Reason::Ambiguous,
+                // They may have been driven again in what was lost, or not.
+                (Some(dead), cause) if cause.is_some() || is_increments(&dead.change.value) => dead.reason = Reason::Ambiguous,
+                (Some(_), _) => drop(self.dead.remove(key)),
                 (None, _) => {}
             }
             if self.undirty(key).is_none() {
@@ -111,7 +115,8 @@ impl ShardState {
     pub fn resume(&mut self, identity: &Identity, install: &Install) -> Result<()> {
         let meta = self.recovering(identity, install.epoch)?;
         let batch = meta.batch.max(install.batch);
-        *meta = Meta { identity: identity.clone(), recovering: None, known: 0, inc: install.epoch, batch, ..meta.clone() };
+        let (inc, acked) = (install.epoch, install.batch);
+        *meta = Meta { identity: identity.clone(), recovering: None, known: 0, inc, batch, acked, ..meta.clone() };
         Ok(())
     }
 }

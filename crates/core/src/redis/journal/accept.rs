@@ -113,6 +113,7 @@ fn accepted(answer: Value, count: usize) -> Result<Accepted> {
         },
         b"LATE" => Ok(Accepted::Late),
         b"FOREIGN" => Ok(Accepted::Foreign),
+        b"UNFIT" => Ok(Accepted::Unfit),
         _ => Err(reply::strange()),
     }
 }

@@ -8,7 +8,7 @@ use crate::entry::held::{self, Held};
 use crate::error::{Error, Result};
 use crate::memory::stem_of;
 use crate::redis::call::{Calls, Repeat};
-use crate::redis::declared::WRITE_BACK;
+use crate::redis::declared::is_journal;
 use crate::redis::entries::{foreign, leased, wrong_type};
 use crate::redis::script::journal::{FILL, INVALIDATE, LEASE};
 use crate::redis::{PAGE, millis, reply};
@@ -16,7 +16,7 @@ use crate::redis::{PAGE, millis, reply};
 impl Entries for RedisJournal {
     fn declare<'a>(&'a self, declaration: &'a Declaration) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            if declaration.mode != WRITE_BACK {
+            if !is_journal(declaration.mode) {
                 return Err(Error::invalid("a journal is for write-back namespaces only"));
             }
             self.redis.record(declaration).await
@@ -160,5 +160,6 @@ fn installed(meta: Value, here: &[u8]) -> Result<u64> {
 }
 
 fn stem(key: &[u8]) -> Result<&[u8]> {
-    stem_of(key).filter(|stem| key[stem.len()..].starts_with(b"e:")).ok_or_else(not_ours)
+    let is_entry = |stem: &&[u8]| key[stem.len()..].starts_with(b"e:") || key[stem.len()..].starts_with(b"b:");
+    stem_of(key).filter(is_entry).ok_or_else(not_ours)
 }

@@ -87,6 +87,7 @@ fn driven(letter: u8) -> Result<Redriven> {
         b'S' => Ok(Redriven::Superseded),
         b'G' => Ok(Redriven::Gone),
         b'F' => Ok(Redriven::Foreign),
+        b'U' => Ok(Redriven::Unfit),
         b'K' => Ok(Redriven::Full(Bound::Keys)),
         b'B' => Ok(Redriven::Full(Bound::Bytes)),
         b'A' => Ok(Redriven::Full(Bound::Age)),

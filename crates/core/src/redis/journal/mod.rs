@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! e:<key>   string  an entry, see `entry::held`
-//! meta      hash    identity, recovering, epoch, inc, batch, seq, dirty_bytes, and of the open batch:
+//! b:<key>   string  the same, of what is cached of SQL where the namespace counts: `e:` holds increments only
+//! meta      hash    identity, recovering, epoch, inc, batch, acked, seq, dirty_bytes, and of the open batch:
 //!                   open_epoch, open_batch, open_count, open_whole, open_bytes, open_tries, open_keep
 //! dirty     zset    <key> → since when, in milliseconds
 //! frozen    zset    <key> → its place in the open batch
@@ -26,10 +27,11 @@
 //! another slot.
 //!
 //! [`accept`] and [`flusher`] are the two sides of the dirty set, [`failure`] is what happens to a batch that SQL does not take and
-//! [`letters`] what became of it, [`recovery`] is what comes after a loss, [`entries`] the cache.
+//! [`letters`] what became of it, [`count`] reads counters, [`recovery`] is what comes after a loss, [`entries`] the cache.
 
 mod accept;
 mod confirm;
+mod count;
 mod entries;
 mod failure;
 mod flusher;
@@ -52,8 +54,8 @@ use super::{Redis, reply};
 use crate::cache::{BoxFuture, Bytes, Declaration, Id};
 use crate::error::{Error, Result};
 use crate::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Install, Installed, Journal, Level, PAGE,
-    Park, Redriven, Release, Settled, Shard, Split, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, Counted, DeadLetter, Freeze, Install, Installed, Journal,
+    Level, PAGE, Park, Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 
 /// A Redis server as the cache and journal of write-back namespaces. Cheap to clone; it shares the connections, limits and
@@ -193,6 +195,10 @@ impl Journal for RedisJournal {
 
     fn settled<'a>(&'a self, shard: &'a Shard, inc: u64, changes: &'a [(Bytes, Version)]) -> BoxFuture<'a, Result<Vec<Settled>>> {
         Box::pin(self.what_became_of(shard, inc, changes))
+    }
+
+    fn count<'a>(&'a self, asks: &'a [(Shard, Vec<Bytes>)]) -> BoxFuture<'a, Result<Vec<Counted>>> {
+        Box::pin(self.counted(asks))
     }
 
     fn lead<'a>(&'a self, shard: &'a Shard, holder: Id, hold: Duration) -> BoxFuture<'a, Result<bool>> {

@@ -7,7 +7,7 @@ use writeway_core::cache::{Ask, BoxFuture, Bytes, Declaration, Entries, Fill, Ho
 use writeway_core::entry::shard::ShardState;
 use writeway_core::error::{Error, Result};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, DeadLetter, Freeze, Identity, Install, Installed,
+    Accept, Accepted, Ack, At, BatchId, Bounds, Claimed, Confirm, Counted, DeadLetter, Freeze, Identity, Install, Installed,
     Journal as Port, Level, Park, Redriven, Release, Settled, Shard, Split, Status, Version,
 };
 
@@ -104,7 +104,7 @@ impl Port for Journal {
                             state.accepted.extend(changes.into_iter().map(landed));
                         }
                         Accepted::Late => world.count_explored(|counts| counts.late_accepts += 1),
-                        Accepted::Full(_) | Accepted::Foreign => {}
+                        Accepted::Full(_) | Accepted::Foreign | Accepted::Unfit => {}
                     }
                     Ok(accepted)
                 },
@@ -112,6 +112,18 @@ impl Port for Journal {
             let accepted = accepted.await?;
             self.world.note(|| format!("  → {accepted:?}"));
             accepted
+        })
+    }
+
+    fn count<'a>(&'a self, asks: &'a [(Shard, Vec<Bytes>)]) -> BoxFuture<'a, Result<Vec<Counted>>> {
+        Box::pin(async move {
+            let mut counted = Vec::with_capacity(asks.len());
+            for (shard, keys) in asks {
+                let keys = keys.clone();
+                counted
+                    .push(self.on("count", shard, READS, move |shard, identity, now| shard.count(identity, &keys, now)).await?);
+            }
+            Ok(counted)
         })
     }
 

@@ -1,0 +1,108 @@
+//! Counters over the in-process journal and store.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use writeway_back::{Counters, Kind, MemoryCounts, MemoryJournal, Result, WriteBack, counts};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct PostCounts {
+    likes: i64,
+    views: i64,
+}
+counts!(PostCounts { likes, views });
+
+type Posts = MemoryCounts<i64, PostCounts>;
+
+fn of(likes: i64, views: i64) -> PostCounts {
+    PostCounts { likes, views }
+}
+
+async fn posts(store: &Posts, journal: &MemoryJournal) -> Result<Counters<Posts>> {
+    let builder = Counters::builder(store.clone()).namespace("post_counts").shards(2).max_delay(Duration::from_secs(60));
+    builder.allow_volatile_changes().allow_unbounded_flushes().build(journal.clone()).await
+}
+
+#[tokio::test]
+async fn what_is_added_is_read_at_once_and_is_in_sql_after_a_flush() {
+    let (store, journal) = (Posts::new(), MemoryJournal::new());
+    let counters = posts(&store, &journal).await.expect("built");
+    assert_eq!(counters.get(&7).await.expect("read"), None);
+    let ticket = counters.add(&7, of(1, 3)).await.expect("accepted");
+    drop(counters.add(&7, of(1, 0)).await.expect("accepted"));
+    drop(counters.add_many([(8, of(0, 1)), (7, of(0, 2)), (8, of(5, 1))]).await.expect("accepted"));
+    let both = [Some(of(2, 5)), None, Some(of(5, 2)), Some(of(2, 5))];
+    assert_eq!(counters.get_many(&[7, 9, 8, 7]).await.expect("read"), both);
+    assert_eq!(store.row(&7), None, "nothing is flushed yet");
+
+    counters.flush().await.expect("flushed");
+    ticket.durable().await.expect("in sql");
+    assert_eq!((store.row(&7), store.row(&8)), (Some(of(2, 5)), Some(of(5, 2))));
+    let hits = counters.stats().await.expect("stats").reads.hits;
+    assert_eq!(counters.get_many(&[7, 9, 8, 7]).await.expect("read"), both);
+    assert_eq!(counters.stats().await.expect("stats").reads.hits, hits + 3, "what SQL returned is cached");
+
+    drop(counters.add(&7, of(1, 0)).await.expect("accepted"));
+    assert_eq!(counters.get(&7).await.expect("read"), Some(of(3, 5)));
+    counters.invalidate(&[7]).await.expect("gone from the cache");
+    assert_eq!(
+        counters.get(&7).await.expect("read"),
+        Some(of(3, 5)),
+        "invariant violated: an increment is not cached, it is accepted"
+    );
+    counters.flush().await.expect("flushed");
+    assert_eq!(store.row(&7), Some(of(3, 5)));
+    assert_eq!(counters.shutdown(Duration::from_secs(1)).await.expect("ended").left, 0);
+}
+
+#[tokio::test]
+async fn a_sum_that_does_not_fit_is_refused_and_nothing_of_it_is_accepted() {
+    let (store, journal) = (Posts::new(), MemoryJournal::new());
+    let counters = posts(&store, &journal).await.expect("built");
+    drop(counters.add(&7, of(i64::MAX, 0)).await.expect("accepted"));
+    let refused = counters.add(&7, of(1, 1)).await.err().expect("too much");
+    assert_eq!(refused.kind(), Kind::Rejected);
+    let refused = counters.add_many([(7, of(i64::MIN, 0)), (7, of(-1, 0))]).await.err().expect("too much");
+    assert_eq!(refused.kind(), Kind::Invalid);
+    assert_eq!(counters.get(&7).await.expect("read"), Some(of(i64::MAX, 0)), "invariant violated: sums are exact");
+    drop(counters.add(&7, of(-2, 1)).await.expect("less is fine"));
+    counters.flush().await.expect("flushed");
+    assert_eq!(store.row(&7), Some(of(i64::MAX - 2, 1)));
+}
+
+#[tokio::test]
+async fn what_the_column_cannot_hold_is_a_letter_and_what_comes_later_waits_for_it() {
+    let (store, journal) = (Posts::new(), MemoryJournal::new());
+    let counters = posts(&store, &journal).await.expect("built");
+    drop(counters.add(&7, of(i64::MAX, 0)).await.expect("accepted"));
+    counters.flush().await.expect("flushed");
+    drop(counters.add(&7, of(1, 0)).await.expect("accepted"));
+    drop(counters.add(&8, of(1, 0)).await.expect("accepted"));
+    counters.flush().await.expect("set aside, or in SQL");
+    let letters = counters.dead_letters(None).await.expect("listed");
+    assert_eq!(letters.len(), 1);
+    assert_eq!(
+        (store.row(&7), store.row(&8)),
+        (Some(of(i64::MAX, 0)), Some(of(1, 0))),
+        "invariant violated: one bad row stops only itself"
+    );
+    assert_eq!(counters.get(&7).await.expect("read"), Some(of(i64::MAX, 0)));
+
+    // Something of it was taken back: now there is room.
+    drop(counters.add(&7, of(-5, 2)).await.expect("accepted"));
+    counters.flush().await.expect("flushed");
+    assert_eq!(counters.redrive_all().await.expect("accepted").driven, 1);
+    assert_eq!(counters.get(&7).await.expect("read"), Some(of(i64::MAX - 4, 2)));
+    counters.flush().await.expect("flushed");
+    assert_eq!(store.row(&7), Some(of(i64::MAX - 4, 2)), "invariant violated: an increment is in effect once");
+    assert!(counters.dead_letters(None).await.expect("listed").is_empty());
+}
+
+#[tokio::test]
+async fn a_namespace_holds_rows_or_counters() {
+    let journal = MemoryJournal::new();
+    let _posts = posts(&Posts::new(), &journal).await.expect("built");
+    drop(journal);
+    // The compiler refuses the rest: `WriteBack::builder` takes no store of counters.
+    let _: fn(writeway_back::MemoryStore<i64, (i64, i64)>) -> writeway_back::WriteBackBuilder<_> = WriteBack::builder;
+}
