@@ -180,12 +180,13 @@ impl<S: CountStore> CountReads<S> {
         for cell in cells.iter_mut().filter(|cell| cell.total.is_none()) {
             by_shard.entry(cell.shard).or_default().push(cell);
         }
-        let mut pages: Vec<_> =
-            by_shard.iter_mut().flat_map(|(shard, cells)| cells.chunks_mut(PAGE).map(|page| (*shard, page))).collect();
-        let ask = |(shard, page): &(usize, &mut [&mut Cell<S::Key, S::Counts>])| {
-            (self.shards[*shard].clone(), page.iter().map(|cell| cell.at.clone()).collect())
-        };
-        let asks: Vec<_> = pages.iter().map(ask).collect();
+        let (mut pages, mut asks) = (Vec::new(), Vec::new());
+        for (shard, cells) in &mut by_shard {
+            for page in cells.chunks_mut(PAGE) {
+                asks.push((self.shards[*shard].clone(), page.iter().map(|cell| cell.at.clone()).collect::<Vec<_>>()));
+                pages.push(page);
+            }
+        }
         let counted = until(&*self.reads.runtime, self.reads.half(deadline), self.journal.count(&asks)).await;
         let counted = match counted.unwrap_or_else(|| Err(late())) {
             Ok(counted) => counted,
@@ -194,7 +195,7 @@ impl<S: CountStore> CountReads<S> {
                 return Err(e);
             }
         };
-        for ((_, page), counted) in pages.iter_mut().zip(&counted) {
+        for (page, counted) in pages.iter_mut().zip(&counted) {
             for (cell, count) in page.iter_mut().zip(&counted.counts) {
                 self.add_up(cell, counted, count)?;
                 if first {
