@@ -60,9 +60,9 @@ async fn a_sum_that_does_not_fit_is_refused_and_nothing_of_it_is_accepted() {
     let (store, journal) = (Posts::new(), MemoryJournal::new());
     let counters = posts(&store, &journal).await.expect("built");
     drop(counters.add(&7, of(i64::MAX, 0)).await.expect("accepted"));
-    let refused = counters.add(&7, of(1, 1)).await.err().expect("too much");
+    let refused = counters.add(&7, of(1, 1)).await.expect_err("too much");
     assert_eq!(refused.kind(), Kind::Rejected);
-    let refused = counters.add_many([(7, of(i64::MIN, 0)), (7, of(-1, 0))]).await.err().expect("too much");
+    let refused = counters.add_many([(7, of(i64::MIN, 0)), (7, of(-1, 0))]).await.expect_err("too much");
     assert_eq!(refused.kind(), Kind::Invalid);
     assert_eq!(counters.get(&7).await.expect("read"), Some(of(i64::MAX, 0)), "invariant violated: sums are exact");
     drop(counters.add(&7, of(-2, 1)).await.expect("less is fine"));
