@@ -12,8 +12,8 @@
 //!      epoch after `known`: from here on numbers were given twice. If the log does not reach back to what is common, nothing that
 //!      was restored can be judged: all of it is set aside.
 //!    * The open batch: of what the log has of it, the changes are dropped, and what was frozen into it in the part that was lost:
-//!      dirty keys that the log names in it. What the log lacks of it is dirty again; so is all of it if its number was used by
-//!      another since; else it is kept.
+//!      dirty keys that the log names in it. If it was split in the part that was lost, the log has it under a later number of the same
+//!      epoch. What the log lacks of it is dirty again; so is all of it if its number was used by another since; else it is kept.
 //!    * A dirty key that the log names in a later batch is superseded: whole keys are flushed, so what SQL has is newer. So is a dead
 //!      letter of that key. On a server that comes back it is set aside: it may be newer.
 //!    * Last: a new incarnation on this server. Clean entries and fill leases of earlier ones are nothing from here on.
@@ -72,20 +72,23 @@ enum Fate {
 /// Step 4, as a function of what the server holds and what SQL knows.
 fn plan(found: &Found, opened: Opened, diverged: bool) -> Plan {
     let is_common = |logged: &Logged| logged.id.batch <= found.batch && logged.id.epoch <= found.epoch;
-    let has_later = opened.log.iter().any(|logged| !is_common(logged));
     // Numbers that were given twice hide what was trimmed between them.
     let reused = opened.log.iter().any(|logged| !is_common(logged) && logged.id.batch <= found.batch);
+    let over = found.open.map_or(found.batch, |id| found.batch.min(id.batch.saturating_sub(1)));
     let reaches = match opened.log.first() {
-        Some(first) if has_later => is_common(first) || first.id.batch == 1 || (first.id.batch == found.batch + 1 && !reused),
-        _ => opened.batch <= found.batch,
+        Some(first) => is_common(first) || first.id.batch == 1 || (first.id.batch == over + 1 && !reused),
+        None => opened.batch <= over,
     };
-    let logged = opened.log.iter().find(|logged| found.open == Some(logged.id));
+    // Unless it is in effect as it is, nothing was frozen after it in its epoch: what has that epoch is the part that a split left.
+    let of_open = |logged: &&Logged| found.open.is_some_and(|id| id.epoch == logged.id.epoch && id.batch <= logged.id.batch);
+    let logged = opened.log.iter().filter(|_| reaches).find(of_open);
+    let part = logged.map(|logged| logged.id);
     let open = match (found.open, logged) {
-        (Some(id), Some(logged)) => Open::InSql { id, keys: logged.keys.clone(), whole: found.whole },
+        (Some(id), Some(logged)) => Open::InSql { id, keys: logged.keys.clone(), whole: found.whole && logged.id == id },
         (Some(id), None) if id.batch <= opened.batch => Open::Dissolve(id),
         _ => Open::Keep,
     };
-    let later = opened.log.into_iter().filter(|logged| !is_common(logged) && found.open != Some(logged.id));
+    let later = opened.log.into_iter().filter(|logged| !is_common(logged) && part != Some(logged.id));
     let dirty = match later.flat_map(|logged| logged.keys).collect() {
         _ if !reaches => Fate::Ambiguous,
         keys if diverged => Fate::Diverged(keys),
@@ -300,6 +303,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_split_left_of_the_open_batch_is_not_newer_than_what_came_since() {
+        let log = [(id(1, 2), "a"), (id(2, 4), "b"), (id(4, 5), "c")];
+        let Plan { open, dirty } = planned(3, Some(id(2, 3)), opened(5, &log));
+        assert_eq!(open, Open::InSql { id: id(2, 3), keys: vec![b"b".to_vec()], whole: false });
+        assert_eq!(dirty, superseded("c"), "invariant violated: what was accepted since the freeze is not superseded by it");
+    }
+
+    #[test]
     fn keys_of_later_batches_are_superseded() {
         let log = [(id(1, 2), "a"), (id(1, 3), "b c"), (id(1, 4), "c d")];
         assert_eq!(planned(2, None, opened(4, &log)).dirty, superseded("b c d"));
@@ -327,6 +338,9 @@ mod tests {
         let dissolved = planned(1, Some(id(1, 1)), opened(4, &[(id(1, 4), "a")]));
         assert_eq!(dissolved, Plan { open: Open::Dissolve(id(1, 1)), dirty: Fate::Ambiguous });
         assert_eq!(planned(5, None, opened(5, &[(id(3, 5), "a")])).dirty, Fate::Ambiguous, "numbers given twice");
+        let trimmed = Plan { open: Open::Dissolve(id(2, 3)), dirty: Fate::Ambiguous };
+        assert_eq!(planned(3, Some(id(2, 3)), opened(3, &[])), trimmed, "the open batch may have been in effect");
+        assert_eq!(planned(3, Some(id(2, 3)), opened(4, &[(id(2, 4), "a")])), trimmed, "or another one behind it");
     }
 
     #[test]

@@ -165,3 +165,15 @@ fn a_refused_row_and_two_servers_by_turns() {
     let counts = report.assert_complete().counts;
     assert!(counts.restarts > 0 && counts.splits > 0 && counts.parks > 0, "{report}");
 }
+
+#[test]
+fn a_newer_row_beside_a_split_with_a_restart() {
+    let report = explore("two rows, one refused, a newer one, a restart").evictions(1).preemptions(up_to(1)).run(|world| {
+        let site = Site::new(world).refusing(&[(20, ALWAYS)]).with(Journal::restarting).batches_of(2);
+        let apps = site.apps::<1>();
+        apps[0].puts_each([10, 20]).puts([11]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.splits > 0, "{report}");
+}

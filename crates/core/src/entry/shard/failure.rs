@@ -1,9 +1,10 @@
 //! A batch that fails: split in two, and in the end the one change that fails alone is held back, or set aside.
 //!
 //! **Invariant.** No try of a batch takes effect once it was split, or its change held back or set aside. So all of that needs an
-//! epoch that is later than the batch's own: whoever opened the shard anew has learned from SQL that it is not in effect, and no
-//! earlier flush can land any more. What stays in the open batch gets another number, for the batch log must never name under one
-//! number what was flushed under it in part.
+//! epoch that is later than that in which the batch got its name: whoever opened the shard anew has learned from SQL that it is not
+//! in effect, and no earlier flush can land any more. What stays in the open batch gets another number, for the batch log must never
+//! name under one number what was flushed under it in part. It keeps the epoch of its freeze: what was accepted of its keys since is
+//! newer, and a recovery must be able to tell. (In that epoch nothing else was frozen after it.)
 
 use super::{Dead, Frozen, Open, ShardState};
 use crate::cache::Bytes;
@@ -20,9 +21,10 @@ impl ShardState {
     pub fn split(&mut self, identity: &Identity, epoch: u64, batch: BatchId, keep: u64) -> Result<Option<Split>> {
         let meta = self.led(identity, epoch)?;
         let (open, keep) = match meta.open {
-            Some(open) if open.id == batch && batch.epoch < epoch => {
+            Some(open) if open.id == batch && open.since < epoch => {
                 meta.batch += 1;
-                (Open { id: BatchId { epoch, batch: meta.batch }, whole: true, ..open }, keep)
+                let id = BatchId { batch: meta.batch, ..open.id };
+                (Open { id, since: epoch, whole: true, ..open }, keep)
             }
             Some(Open { id, keep: Some(keep), .. }) if id == batch => (meta.open.unwrap_or_default(), keep),
             _ => return Ok(None),
@@ -56,7 +58,7 @@ impl ShardState {
     /// # Errors
     /// `Fenced`
     pub fn delay(&mut self, identity: &Identity, epoch: u64, batch: BatchId, pause: u64, counts: bool, now: u64) -> Result<bool> {
-        let open = self.led(identity, epoch)?.open.filter(|open| open.id == batch && batch.epoch < epoch);
+        let open = self.led(identity, epoch)?.open.filter(|open| open.id == batch && open.since < epoch);
         if open.is_none() || self.order.len() != 1 {
             return Ok(false);
         }
@@ -75,7 +77,7 @@ impl ShardState {
     /// # Errors
     /// `Fenced`
     pub fn park(&mut self, identity: &Identity, epoch: u64, batch: BatchId, park: Park<'_>, now: u64) -> Result<u64> {
-        let settled = |open: &Open| park.reason != Reason::Refused || open.id.epoch < epoch;
+        let settled = |open: &Open| park.reason != Reason::Refused || open.since < epoch;
         if self.led(identity, epoch)?.open.filter(settled).map(|open| open.id) != Some(batch) {
             return Ok(0);
         }

@@ -62,7 +62,11 @@ fn a_batch_is_split_in_a_later_epoch_and_gets_a_number() {
     on_with(&mut shard, 2);
     let halved = split(&mut shard, 2, id, 1).expect("open");
     assert_ne!(halved.id, id, "invariant violated: what is flushed in part has a number of its own");
-    assert_eq!(halved, Split { id: BatchId { epoch: 2, batch: 2 }, more: false });
+    assert_eq!(
+        halved,
+        Split { id: BatchId { epoch: 1, batch: 2 }, more: false },
+        "invariant violated: a part keeps the epoch of its freeze"
+    );
     assert_eq!(shard.frozen.keys().collect::<Vec<_>>(), [&key("a")]);
     assert_eq!(shard.dirty, BTreeMap::from([(key("b"), 4)]), "due since then");
     assert_eq!(split(&mut shard, 2, id, 1), None, "there is no such batch any more");

@@ -82,8 +82,10 @@ pub struct Meta {
 /// The open batch as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Open {
-    /// Its name.
+    /// Its name. A split changes its number.
     pub id: BatchId,
+    /// The epoch since which it has that name: in that epoch it may be tried.
+    pub since: u64,
     /// How many changes were frozen into it.
     pub count: u64,
     /// No more are.
