@@ -1,30 +1,32 @@
-//! Likes over HTTP: write-back. Everybody presses the button under the same few posts, at once and more than once; each press is
-//! answered as soon as the journal has it, and SQL gets them many at a time.
+//! Likes and views over HTTP: counters of write-back, beside a title in the same table that is written through. Everybody presses the
+//! button under the same few posts at once; each press is answered as soon as the journal has it, and SQL gets the sums.
 //!
 //! ```text
 //! cargo run --example likes
-//! curl -X PUT localhost:3000/posts/1/likes/7       # user 7 likes post 1
-//! curl localhost:3000/posts/1/likes/7
-//! curl -X DELETE localhost:3000/posts/1/likes/7    # and does not any more
+//! curl -X PUT localhost:3000/posts/1 -H 'content-type: application/json' -d '{"title":"Hello"}'
+//! curl -X POST localhost:3000/posts/1/likes
+//! curl -X POST localhost:3000/posts/1/views
+//! curl -X DELETE localhost:3000/posts/1/likes      # not any more
 //! curl localhost:3000/posts/1
 //! curl localhost:3000/stats
 //! curl localhost:3000/metrics                      # for Prometheus
 //! ```
 //!
-//! **The row is one user's like of one post**, and not the post with a number in it. In write-back a row is put as a whole: two
-//! that read 41 and put 42 would lose a like, and a request that is repeated because its answer was lost would count twice. A like
-//! that is put twice is one like, whichever process it reaches, and how many there are is a question to SQL.
+//! **One table, two namespaces.** `posts` are rows without the columns of the counters, `post_counts` are these columns. Each
+//! caches what it writes, and neither overwrites what is the other's.
+//!
+//! **A press is not idempotent**: sent again because its answer was lost, it may count twice. Where that matters, the row is one
+//! user's like of one post, which may be put twice, and how many there are is a question to SQL.
 //!
 //! **When it is killed** (`kill -9`, a crash, a power cut), what was accepted and not yet flushed is lost if it runs embedded: as a
-//! rule the last `max_delay`. After SIGTERM or Ctrl-C nothing is: the rest is flushed. On servers the changes are in Redis; whichever
-//! process runs next brings them to SQL, and lost is only what Redis itself loses.
+//! rule the last `max_delay`. After SIGTERM or Ctrl-C nothing is: the rest is flushed. On servers the increments are in Redis;
+//! whichever process runs next brings them to SQL, and lost is only what Redis itself loses.
 //!
 //! Embedded, unless REDIS_URL and DATABASE_URL are set: `cargo run --features writeway-examples/postgres --example likes`.
 //! Embedded, `cargo run --example likes -- likes.db` has a file that stays. LISTEN is another address than 127.0.0.1:3000, RUST_LOG
 //! another level of the log than `warn`.
 
 use std::env::args;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,127 +34,174 @@ use anyhow::Context as _;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use writeway_back::diesel_async::{RunQueryDsl, SimpleAsyncConnection};
-use writeway_back::sql::{AsyncSqliteConnection, Bookkeeping, Pools, Sqlite, statement_failed};
-use writeway_back::{Error, Kind, MemoryJournal, Outcome, Sql, SqlTable, WriteBack, bulk_upsert, key_among};
+use writeway_back::sql::{AsyncSqliteConnection, Bookkeeping, Pools, Sqlite};
+use writeway_back::{CountTable, Counters, Error, Kind, MemoryJournal, Outcome, SqlCounts, bulk_add, counts};
 use writeway_examples::serving;
+use writeway_through::{MemoryCache, Sql, SqlTable, WriteThrough, bulk_upsert};
 
-/// There is no foreign key to a table of posts on purpose: a change that SQL refuses would hold up the others of its shard. What
-/// may be liked is to be checked before a change is accepted.
 const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS post_likes (post_id BIGINT NOT NULL, user_id BIGINT NOT NULL, PRIMARY KEY (post_id, user_id));";
+    CREATE TABLE IF NOT EXISTS posts (
+        id BIGINT PRIMARY KEY, title TEXT NOT NULL, likes BIGINT NOT NULL DEFAULT 0, views BIGINT NOT NULL DEFAULT 0);";
 
 mod schema {
-    diesel::table! { post_likes (post_id, user_id) { post_id -> BigInt, user_id -> BigInt, } }
+    diesel::table! { posts (id) { id -> BigInt, title -> Text, likes -> BigInt, views -> BigInt, } }
 }
-use schema::post_likes;
+use schema::posts;
 
-/// It is there, or it is not: there is nothing else to say of a like.
+/// What is written by authors: without the counters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Queryable, Selectable)]
-#[diesel(table_name = post_likes)]
-pub(crate) struct Like {
-    pub(crate) post_id: i64,
-    pub(crate) user_id: i64,
+#[diesel(table_name = posts)]
+pub(crate) struct Post {
+    pub(crate) id: i64,
+    pub(crate) title: String,
 }
 
-/// What else is asked of the table.
-pub(crate) trait LikesTable: SqlTable<Connection: Bookkeeping, Key = (i64, i64), Row = Like> {
-    fn count(conn: &mut Self::Connection, post: i64) -> impl Future<Output = QueryResult<i64>> + Send;
+/// What readers add to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Queryable, Selectable)]
+#[diesel(table_name = posts)]
+pub(crate) struct PostCounts {
+    pub(crate) likes: i64,
+    pub(crate) views: i64,
 }
+counts!(PostCounts { likes, views });
+
+const LIKE: PostCounts = PostCounts { likes: 1, views: 0 };
+const UNLIKE: PostCounts = PostCounts { likes: -1, views: 0 };
+const VIEW: PostCounts = PostCounts { likes: 0, views: 1 };
 
 // One text for both databases, which differ in the type of the connection and in the form of the two macros. With one database
-// you write the two `impl`s as they stand, without this macro.
-macro_rules! likes {
-    ($Likes:ident over $Connection:ty $(, $($form:tt)+)?) => {
-        pub(crate) struct $Likes;
+// you write the `impl`s as they stand, without this macro.
+macro_rules! tables {
+    ($Posts:ident, $Counts:ident over $Connection:ty $(, $($form:tt)+)?) => {
+        pub(crate) struct $Posts;
 
-        impl SqlTable for $Likes {
+        impl SqlTable for $Posts {
             type Connection = $Connection;
-            type Key = (i64, i64);
-            type Row = Like;
-            fn key(like: &Like) -> (i64, i64) {
-                (like.post_id, like.user_id)
+            type Key = i64;
+            type Row = Post;
+            fn key(post: &Post) -> i64 {
+                post.id
             }
-            async fn fetch(conn: &mut $Connection, keys: &[(i64, i64)]) -> QueryResult<Vec<Like>> {
-                key_among!(among on post_likes: (i64, i64) [post_id, user_id] $($($form)+)?);
-                post_likes::table.filter(among(keys)).select(Like::as_select()).load(conn).await
+            async fn fetch(conn: &mut $Connection, keys: &[i64]) -> QueryResult<Vec<Post>> {
+                posts::table.filter(posts::id.eq_any(keys)).select(Post::as_select()).load(conn).await
             }
-            async fn upsert(conn: &mut $Connection, rows: &[Like]) -> QueryResult<Vec<Like>> {
-                bulk_upsert!(upsert_likes on post_likes: Like { key [post_id, user_id], set [] } $($($form)+)?);
-                upsert_likes(rows).load(conn).await
+            async fn upsert(conn: &mut $Connection, rows: &[Post]) -> QueryResult<Vec<Post>> {
+                bulk_upsert!(upsert_posts on posts: Post { key [id], set [title] } $($($form)+)?);
+                upsert_posts(rows).load(conn).await
             }
-            async fn remove(conn: &mut $Connection, keys: &[(i64, i64)]) -> QueryResult<usize> {
-                key_among!(among on post_likes: (i64, i64) [post_id, user_id] $($($form)+)?);
-                diesel::delete(post_likes::table.filter(among(keys))).execute(conn).await
+            async fn remove(conn: &mut $Connection, keys: &[i64]) -> QueryResult<usize> {
+                diesel::delete(posts::table.filter(posts::id.eq_any(keys))).execute(conn).await
             }
         }
 
-        impl LikesTable for $Likes {
-            async fn count(conn: &mut $Connection, post: i64) -> QueryResult<i64> {
-                post_likes::table.filter(post_likes::post_id.eq(post)).count().get_result(conn).await
+        pub(crate) struct $Counts;
+
+        impl CountTable for $Counts {
+            type Connection = $Connection;
+            type Key = i64;
+            type Counts = PostCounts;
+            async fn fetch(conn: &mut $Connection, keys: &[i64]) -> QueryResult<Vec<(i64, PostCounts)>> {
+                posts::table.filter(posts::id.eq_any(keys)).select((posts::id, PostCounts::as_select())).load(conn).await
+            }
+            // Of a post that is gone nothing is returned: its increments are refused.
+            async fn add(conn: &mut $Connection, increments: &[(i64, PostCounts)]) -> QueryResult<Vec<(i64, PostCounts)>> {
+                bulk_add!(add_counts on posts: (i64, PostCounts) { key [id], add [likes, views], existing only } $($($form)+)?);
+                add_counts(conn, increments).await
             }
         }
     };
 }
-likes!(SqliteLikes over AsyncSqliteConnection, in Sqlite);
+tables!(SqlitePosts, SqliteCounts over AsyncSqliteConnection, in Sqlite);
 
-pub(crate) struct App<T: LikesTable> {
-    pub(crate) likes: WriteBack<Sql<T>>,
-    pub(crate) pools: Pools<T::Connection>,
+/// The two namespaces over one table.
+pub(crate) trait Tables: Send + Sync + 'static {
+    type Posts: SqlTable<Key = i64, Row = Post>;
+    type Counts: CountTable<Connection: Bookkeeping, Key = i64, Counts = PostCounts>;
+}
+
+pub(crate) struct OnSqlite;
+impl Tables for OnSqlite {
+    type Posts = SqlitePosts;
+    type Counts = SqliteCounts;
+}
+
+pub(crate) struct App<T: Tables> {
+    pub(crate) posts: WriteThrough<Sql<T::Posts>>,
+    pub(crate) counts: Counters<SqlCounts<T::Counts>>,
 }
 
 /// In this process and in a file, which it makes if it is not there.
-pub(crate) async fn embedded(file: &std::path::Path, max_delay: Duration) -> anyhow::Result<Arc<App<SqliteLikes>>> {
+pub(crate) async fn embedded(file: &std::path::Path, max_delay: Duration) -> anyhow::Result<Arc<App<OnSqlite>>> {
     let pools = Sqlite::open(file).await?;
     pools.writers().get().await.context("no connection to the database")?.batch_execute(TABLES).await?;
-    let builder = WriteBack::builder(Sql::<SqliteLikes>::new(pools.clone())).namespace("post_likes").max_delay(max_delay);
+    let posts = WriteThrough::builder(Sql::<SqlitePosts>::new(pools.clone())).namespace("posts").build(MemoryCache::new()).await?;
+    let builder = Counters::builder(SqlCounts::<SqliteCounts>::new(pools)).namespace("post_counts").max_delay(max_delay);
     // A journal in the process dies with it: that has to be accepted by name.
-    let likes = builder.migrate().allow_volatile_changes().build(MemoryJournal::new()).await?;
-    Ok(Arc::new(App { likes, pools }))
+    let counts = builder.migrate().allow_volatile_changes().build(MemoryJournal::new()).await?;
+    Ok(Arc::new(App { posts, counts }))
 }
 
-pub(crate) fn router<T: LikesTable>(app: Arc<App<T>>) -> Router {
+pub(crate) fn router<T: Tables>(app: Arc<App<T>>) -> Router {
     Router::new()
-        .route("/posts/{post}/likes/{user}", put(like::<T>).delete(unlike::<T>).get(is_liked::<T>))
-        .route("/posts/{post}", get(post::<T>))
+        .route("/posts/{post}", get(read::<T>).put(write::<T>))
+        .route("/posts/{post}/likes", post(like::<T>).delete(unlike::<T>))
+        .route("/posts/{post}/views", post(view::<T>))
         .route("/stats", get(stats::<T>))
         .with_state(app)
 }
 
-/// Accepted, not yet in SQL: hence 202. Who has to know that it is there asks the ticket: `ticket.durable().await`.
-async fn like<T: LikesTable>(
+#[derive(Deserialize)]
+struct Title {
+    title: String,
+}
+
+/// Committed: the title is in SQL, and the counters of the row are what they were.
+async fn write<T: Tables>(
     State(app): State<Arc<App<T>>>,
-    Path((post, user)): Path<(i64, i64)>,
+    Path(id): Path<i64>,
+    Json(Title { title }): Json<Title>,
 ) -> Result<StatusCode, Failure> {
-    let _ticket = app.likes.put(Like { post_id: post, user_id: user }).await?;
+    app.posts.put(Post { id, title }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Accepted, not yet in SQL: hence 202. Who has to know that it is there asks the ticket: `ticket.durable().await`.
+async fn add<T: Tables>(app: &App<T>, post: i64, by: PostCounts) -> Result<StatusCode, Failure> {
+    // SQL would refuse it, too, but nobody would be told: it would become a dead letter.
+    if app.posts.get(&post).await?.is_none() {
+        return Ok(StatusCode::NOT_FOUND);
+    }
+    let _ticket = app.counts.add(&post, by).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-async fn unlike<T: LikesTable>(State(app): State<Arc<App<T>>>, Path(key): Path<(i64, i64)>) -> Result<StatusCode, Failure> {
-    let _ticket = app.likes.delete(&key).await?;
-    Ok(StatusCode::ACCEPTED)
+async fn like<T: Tables>(State(app): State<Arc<App<T>>>, Path(post): Path<i64>) -> Result<StatusCode, Failure> {
+    add(&app, post, LIKE).await
 }
 
-/// The last accepted change, at once: users see what they did.
-async fn is_liked<T: LikesTable>(State(app): State<Arc<App<T>>>, Path(key): Path<(i64, i64)>) -> Result<Json<Value>, Failure> {
-    Ok(Json(json!({ "liked": app.likes.get(&key).await?.is_some() })))
+async fn unlike<T: Tables>(State(app): State<Arc<App<T>>>, Path(post): Path<i64>) -> Result<StatusCode, Failure> {
+    add(&app, post, UNLIKE).await
 }
 
-/// The number is SQL's, and behind by what is on its way: about `max_delay`.
-async fn post<T: LikesTable>(State(app): State<Arc<App<T>>>, Path(post): Path<i64>) -> Result<Json<Value>, Failure> {
-    let mut conn =
-        app.pools.readers().get().await.map_err(|e| Error::unavailable("no connection to the database").with_source(e))?;
-    let likes = T::count(&mut conn, post).await.map_err(statement_failed)?;
-    Ok(Json(json!({ "post": post, "likes": likes })))
+async fn view<T: Tables>(State(app): State<Arc<App<T>>>, Path(post): Path<i64>) -> Result<StatusCode, Failure> {
+    add(&app, post, VIEW).await
 }
 
-async fn stats<T: LikesTable>(State(app): State<Arc<App<T>>>) -> Result<Json<Value>, Failure> {
-    let stats = app.likes.stats().await?;
+/// With every press that was answered by now: users see what they did.
+async fn read<T: Tables>(State(app): State<Arc<App<T>>>, Path(id): Path<i64>) -> Result<Response, Failure> {
+    let Some(Post { title, .. }) = app.posts.get(&id).await? else { return Ok(StatusCode::NOT_FOUND.into_response()) };
+    let PostCounts { likes, views } = app.counts.get(&id).await?.unwrap_or_default();
+    Ok(Json(json!({ "post": id, "title": title, "likes": likes, "views": views })).into_response())
+}
+
+async fn stats<T: Tables>(State(app): State<Arc<App<T>>>) -> Result<Json<Value>, Failure> {
+    let stats = app.counts.stats().await?;
     Ok(Json(json!({
         "accepted": stats.accepted,
         "rows_written_to_sql": stats.flushed,
@@ -162,29 +211,25 @@ async fn stats<T: LikesTable>(State(app): State<Arc<App<T>>>) -> Result<Json<Val
     })))
 }
 
-pub(crate) enum Failure {
-    Writeway(Error),
-}
+pub(crate) struct Failure(Error);
 
 impl From<Error> for Failure {
     fn from(e: Error) -> Self {
-        Failure::Writeway(e)
+        Failure(e)
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let (status, text) = match self {
-            Failure::Writeway(e) => serving::logged(answer(&e), &e),
-        };
+        let (status, text) = serving::logged(answer(&self.0), &self.0);
         (status, Json(json!({ "error": text }))).into_response()
     }
 }
 
 fn answer(e: &Error) -> (StatusCode, &'static str) {
     match (e.outcome(), e.kind()) {
-        // Redis did not answer. Clients and proxies repeat a 504, and may: a like that is put twice is one.
-        (Outcome::Unknown, _) => (StatusCode::GATEWAY_TIMEOUT, "accepted or not: send it again"),
+        // Redis did not answer. Clients and proxies repeat a 504 by themselves, and a press would count twice: hence 500.
+        (Outcome::Unknown, _) => (StatusCode::INTERNAL_SERVER_ERROR, "counted or not: look before you press again"),
         // More is on its way than was allowed: SQL does not keep up.
         (_, Kind::Overloaded) => (StatusCode::SERVICE_UNAVAILABLE, "too much at once: try again later"),
         (_, Kind::Unavailable | Kind::Closed) => (StatusCode::SERVICE_UNAVAILABLE, "try again"),
@@ -192,15 +237,15 @@ fn answer(e: &Error) -> (StatusCode, &'static str) {
     }
 }
 
-async fn serve<T: LikesTable>(app: Arc<App<T>>) -> anyhow::Result<()> {
+async fn serve<T: Tables>(app: Arc<App<T>>) -> anyhow::Result<()> {
     let listener = serving::listen().await?;
     println!("Likes at http://{}; Ctrl-C or SIGTERM ends it.", listener.local_addr()?);
     axum::serve(listener, router(app.clone()).route("/metrics", get(serving::metrics)))
         .with_graceful_shutdown(serving::told_to_end())
         .await?;
     // No request is left. Now the rest goes to SQL: forgotten here, it would be lost with this process if embedded.
-    let drained = app.likes.shutdown(Duration::from_secs(10)).await?;
-    println!("{} likes flushed at the end, {} left", drained.flushed, drained.left);
+    let drained = app.counts.shutdown(Duration::from_secs(10)).await?;
+    println!("the counts of {} posts flushed at the end, {} left", drained.flushed, drained.left);
     Ok(())
 }
 
@@ -229,26 +274,35 @@ async fn on_servers(_: &str, _: &str) -> anyhow::Result<()> {
 #[cfg(feature = "postgres")]
 use writeway_back::diesel_async::AsyncPgConnection;
 #[cfg(feature = "postgres")]
-likes!(PostgresLikes over AsyncPgConnection);
+tables!(PostgresPosts, PostgresCounts over AsyncPgConnection);
+
+#[cfg(feature = "postgres")]
+pub(crate) struct OnPostgres;
+#[cfg(feature = "postgres")]
+impl Tables for OnPostgres {
+    type Posts = PostgresPosts;
+    type Counts = PostgresCounts;
+}
 
 #[cfg(feature = "postgres")]
 async fn on_servers(redis: &str, database: &str) -> anyhow::Result<()> {
-    println!("On servers: the table post_likes in DATABASE_URL, the journal in REDIS_URL.");
+    println!("On servers: the table posts in DATABASE_URL, the cache and the journal in REDIS_URL.");
     serve(servers(writeway_back::Redis::connect(redis).await?, database).await?).await
 }
 
 #[cfg(feature = "postgres")]
-pub(crate) async fn servers(redis: writeway_back::Redis, database: &str) -> anyhow::Result<Arc<App<PostgresLikes>>> {
+pub(crate) async fn servers(redis: writeway_back::Redis, database: &str) -> anyhow::Result<Arc<App<OnPostgres>>> {
     use writeway_back::diesel_async::pooled_connection::AsyncDieselConnectionManager;
     // A flush that stalls is to be ended by the server, so that it holds up nobody else.
     let timeouts = Box::new(writeway_back::sql::ServerTimeouts::default());
     let pool = writeway_back::bb8::Pool::builder().connection_customizer(timeouts);
-    // A statement of one's own waits so long for a connection. Unless it is said, that is 30 s, and a dead server looks like a hang.
+    // Whoever waits for a connection waits so long. Unless it is said, that is 30 s, and a dead server looks like a hang.
     let pool = pool.connection_timeout(Duration::from_secs(2));
     let pools: Pools<AsyncPgConnection> = pool.build(AsyncDieselConnectionManager::new(database)).await?.into();
     pools.writers().get().await.context("no connection to the database")?.batch_execute(TABLES).await?;
-    let builder = WriteBack::builder(Sql::<PostgresLikes>::new(pools.clone())).namespace("post_likes");
+    let posts = WriteThrough::builder(Sql::<PostgresPosts>::new(pools.clone())).namespace("posts").build(redis.clone()).await?;
+    let builder = Counters::builder(SqlCounts::<PostgresCounts>::new(pools)).namespace("post_counts");
     // Refused by a Redis without an append-only file.
-    let likes = builder.migrate().build(redis).await?;
-    Ok(Arc::new(App { likes, pools }))
+    let counts = builder.migrate().build(redis).await?;
+    Ok(Arc::new(App { posts, counts }))
 }
