@@ -140,7 +140,8 @@ pub(crate) struct App<T: Tables> {
 pub(crate) async fn embedded(file: &std::path::Path, max_delay: Duration) -> anyhow::Result<Arc<App<OnSqlite>>> {
     let pools = Sqlite::open(file).await?;
     pools.writers().get().await.context("no connection to the database")?.batch_execute(TABLES).await?;
-    let posts = WriteThrough::builder(Sql::<SqlitePosts>::new(pools.clone())).namespace("posts").build(MemoryCache::new()).await?;
+    let posts =
+        WriteThrough::builder(Sql::<SqlitePosts>::new(pools.clone())).namespace("posts").build(MemoryCache::new()).await?;
     let builder = Counters::builder(SqlCounts::<SqliteCounts>::new(pools)).namespace("post_counts").max_delay(max_delay);
     // A journal in the process dies with it: that has to be accepted by name.
     let counts = builder.migrate().allow_volatile_changes().build(MemoryJournal::new()).await?;

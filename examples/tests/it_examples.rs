@@ -79,7 +79,10 @@ async fn acknowledged_likes_are_in_sql_after_a_shutdown() {
     let app = likes::servers(cache, &database).await.expect("built");
     let (http, mut clients) = (likes::router(app.clone()), JoinSet::new());
     for post in 0..3 {
-        assert_eq!(call(&http, "PUT", &format!("/posts/{post}"), Some(json!({ "title": "Hello" }))).await.0, StatusCode::NO_CONTENT);
+        assert_eq!(
+            call(&http, "PUT", &format!("/posts/{post}"), Some(json!({ "title": "Hello" }))).await.0,
+            StatusCode::NO_CONTENT
+        );
     }
     for client in 0..9 {
         let http = http.clone();

@@ -7,7 +7,9 @@
 //!
 //! [`Kind::Fenced`]: crate::error::Kind::Fenced
 
+mod count;
 mod dead_letter;
+mod recovery;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +19,9 @@ use crate::cache::{BoxFuture, Bytes, Declaration, Entries, Id};
 use crate::error::{Error, Result};
 pub use crate::level::{Confirm, Level};
 
+pub use count::{Count, Counted};
 pub use dead_letter::{DeadLetter, Park, Reason, Redriven};
+pub use recovery::{Found, Install, Installed, Release};
 
 /// One operation handles at most so many keys: no script holds up the server for longer.
 pub const PAGE: usize = 200;
@@ -185,47 +189,6 @@ pub enum Settled {
     Unknown,
 }
 
-/// What SQL said when the shard was opened, and on which server that was to be installed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Install {
-    /// Learned before SQL was asked.
-    pub identity: Identity,
-    /// The fence's new epoch.
-    pub epoch: u64,
-    /// The fence's last batch.
-    pub batch: u64,
-    /// Another server was in use since the shard was installed on this one in that epoch: what it holds must be compared with SQL's
-    /// batch log. Refused if it was installed anew meanwhile.
-    pub diverged: Option<u64>,
-}
-
-/// The answer to an install.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Installed {
-    /// The shard goes on in the new epoch.
-    Ready,
-    /// The server is not the one on which the shard was installed last, or not the only one: what it holds must first be compared with SQL's batch
-    /// log. Until [`resume`](Journal::resume), nothing is accepted and nothing read.
-    Recover(Found),
-    /// The server is another one than said, or the epoch is not newer.
-    Refused,
-}
-
-/// What a server that takes part anew holds of a shard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The last epoch in which it was ready: what was flushed in a later one it does not know.
-    pub epoch: u64,
-    /// The last batch that it knows of.
-    pub batch: u64,
-    /// Its open batch.
-    pub open: Option<BatchId>,
-    /// Nothing was added to the open batch any more: else it may have been frozen further, and flushed, in what was lost.
-    pub whole: bool,
-    /// Changes that are in no batch.
-    pub dirty: u64,
-}
-
 /// Which changes to freeze into a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freeze {
@@ -286,37 +249,6 @@ pub struct Ack {
     /// The value entry of the row that SQL returned and how long it lives; without one, the next read loads it. That of a counter
     /// says with which batch.
     pub clean: Option<(Bytes, Duration)>,
-}
-
-/// Counters of one shard, in one look.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counted {
-    /// The last batch of increments that was acknowledged: a row read with an earlier one is too old.
-    pub acked: u64,
-    /// The open batch's number; 0 if there is none.
-    pub open: u64,
-    /// One per key.
-    pub counts: Vec<Count>,
-}
-
-/// One counter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    /// The value entry of its row in SQL, if it is cached.
-    pub base: Option<Bytes>,
-    /// Its increments in the open batch.
-    pub frozen: Option<Bytes>,
-    /// Its increments in no batch.
-    pub pending: Option<Bytes>,
-}
-
-/// What to do with an open batch of which a recovery has decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Release<'a> {
-    /// SQL has these of its changes: they are dropped, and their entries.
-    Drop(&'a [Bytes]),
-    /// SQL does not have it, or has only what was dropped: a page of its changes is dirty again, where nothing newer is.
-    Dissolve,
 }
 
 /// The dirty set. Answers are in the order of the questions; no operation is given more than [`PAGE`] keys.
