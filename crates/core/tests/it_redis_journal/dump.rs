@@ -117,12 +117,13 @@ fn meta(fields: Vec<(Bytes, Value)>) -> Meta {
     let [epoch, inc, batch, seq, acked, dirty_bytes, known] =
         ["epoch", "inc", "batch", "seq", "acked", "dirty_bytes", "known"].map(|name| number(name).unwrap_or_default());
     let open = ["open_epoch", "open_batch", "open_count", "open_whole", "open_bytes"].map(&mut number);
-    let [tries, keep] = ["open_tries", "open_keep"].map(&mut number);
+    let [tries, keep, since] = ["open_tries", "open_keep", "open_since"].map(&mut number);
     let open = match open {
         [Some(epoch), Some(batch), Some(count), Some(whole), Some(bytes)] => {
-            Some(Open { id: BatchId { epoch, batch }, count, whole: whole == 1, bytes, tries: tries.unwrap_or(0), keep })
+            let (id, since, tries) = (BatchId { epoch, batch }, since.unwrap_or(epoch), tries.unwrap_or(0));
+            Some(Open { id, since, count, whole: whole == 1, bytes, tries, keep })
         }
-        [None, None, None, None, None] if tries.or(keep).is_none() => None,
+        [None, None, None, None, None] if tries.or(keep).or(since).is_none() => None,
         other => panic!("half an open batch: {other:?}"),
     };
     let identity = Identity(fields.remove("identity").unwrap_or_default());

@@ -4,15 +4,15 @@
 -- the reason's letter, cause.
 -- Answers how many changes the batch still holds.
 -- Keeps: acts only on the open batch of that name, which ends with its last change; what was refused is set aside only in a
--- later epoch than the batch's, for a try of it may yet land in its own; the letter holds the change as it was accepted; a newer
+-- later epoch than that of its name, for a try of it may yet land in its own; the letter holds the change as it was accepted; a newer
 -- change stays; increments that were refused wait where there is a letter already. Runs when memory is full: one bad row must
 -- not hold up the others.
 -- Needs: less, increments, letters
-local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'open_epoch', 'open_batch', 'open_bytes')
+local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'open_epoch', 'open_batch', 'open_bytes', 'open_since')
 if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
   return 'EPOCH'
 end
-if meta[4] ~= ARGV[3] or meta[5] ~= ARGV[4] or (ARGV[5] == 'R' and tonumber(meta[4]) >= tonumber(meta[3])) then
+if meta[4] ~= ARGV[3] or meta[5] ~= ARGV[4] or (ARGV[5] == 'R' and tonumber(meta[7] or meta[4]) >= tonumber(meta[3])) then
   return 0
 end
 
@@ -45,7 +45,7 @@ end
 
 local left = redis.call('ZCARD', KEYS[2])
 if left == 0 then
-  redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes', 'open_tries', 'open_keep')
+  redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes', 'open_tries', 'open_keep', 'open_since')
 else
   redis.call('HSET', KEYS[1], 'open_bytes', bytes)
 end
