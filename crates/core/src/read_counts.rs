@@ -63,9 +63,6 @@ impl<C: Counts> Bases<C> {
 }
 
 /// Increments as they lie in the journal. The payload is of the key.
-///
-/// # Errors
-/// `Invalid` if it is longer than `u32` counts.
 #[must_use]
 pub fn to_journal<C: Counts>(key: Vec<u8>, by: &C) -> Bytes {
     increments(key, by).to_bytes()

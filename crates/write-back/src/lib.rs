@@ -35,6 +35,10 @@
 //! the row as it should be. There are at most [`max_dead`](WriteBackBuilder::max_dead); beyond that what SQL refuses waits. They lie
 //! in Redis, and go back in time with it.
 //!
+//! **Counters.** A namespace holds rows or [`Counters`], to which is only added: increments are accepted in the same way, added up in
+//! Redis, and reach SQL as `n = n + sum`, exactly once in effect; a read counts every acknowledged one once. What differs from rows is
+//! told there.
+//!
 //! Writes of several rows are not atomic. Only the last change of a row is flushed: a good one that was coalesced with a later bad
 //! one goes with it. An accepted change that cannot be read is never a miss: reads of its row are `Rejected` until a newer change
 //! replaces it, or it was set aside. All writers of the table must take part.
