@@ -42,6 +42,9 @@
 // What an application writes
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[doc(hidden)]
+pub mod bulk_add;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[doc(hidden)]
 pub mod bulk_upsert;
 mod cached;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
