@@ -123,11 +123,16 @@ macro_rules! bulk_add {
     (@existing existing) => { true };
     (@one_or_tuple $one:expr) => { $one };
     (@one_or_tuple $($each:expr),+) => { ($($each),+) };
-    (@vec $column:ident) => { ::std::vec::Vec<_> };
     (@increments [] $increments:ident [$($k:ident),+] [$($c:ident),+]) => {{
-        let ($($k,)+): ($($crate::bulk_add!(@vec $k),)+) = $increments.iter().map(|(($($k),+), _)| ($($k,)+)).collect();
+        #[expect(non_camel_case_types, reason = "the type of each column is known by inference only, hence a parameter")]
+        struct WritewayColumns<$($k),+> { $($k: ::std::vec::Vec<$k>),+ }
+
+        let mut columns = WritewayColumns { $($k: ::std::vec::Vec::new()),+ };
+        for (($($k),+), _) in $increments {
+            $(columns.$k.push($k);)+
+        }
         writeway_parts::Arrays((
-            $(writeway_parts::bound::<writeway_parts::Array<writeway_parts::SqlTypeOf<writeway_table::$k>>, _>($k),)+
+            $(writeway_parts::bound::<writeway_parts::Array<writeway_parts::SqlTypeOf<writeway_table::$k>>, _>(columns.$k),)+
             $(
                 writeway_parts::bound::<writeway_parts::Array<writeway_parts::BigInt>, _>(
                     $increments.iter().map(|(_, counts)| counts.$c).collect::<::std::vec::Vec<i64>>(),

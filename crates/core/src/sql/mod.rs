@@ -38,6 +38,8 @@
 //! pub fn store(pool: Pool<AsyncPgConnection>) -> Sql<Users> { Sql::new(pool) }
 //! # }
 //! ```
+//!
+//! A table of counters is a [`CountTable`] behind [`SqlCounts`].
 
 // What an application writes
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
