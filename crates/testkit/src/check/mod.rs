@@ -1,5 +1,6 @@
 //! What must hold of every run, by name. Seeded bugs name the invariant they break.
 
+mod counters;
 mod write_back;
 
 use std::collections::BTreeSet;
@@ -10,6 +11,7 @@ use writeway_core::entry::state::{Slot, State};
 use crate::explorer::{Verdict, Violation, World};
 use crate::sim::{Answer, Cache, Cell, Database, Read, Store};
 
+pub use counters::counters;
 pub use write_back::{Durable, confirmed_is_kept, write_back};
 
 /// All that strict mode promises, whatever failed.

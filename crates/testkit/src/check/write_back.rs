@@ -95,19 +95,19 @@ fn versions(journal: &Journal, database: &Database, key: u32) -> Vec<(u64, Optio
 }
 
 /// `everything drains`: with faults off, nothing stays dirty or frozen.
-fn everything_drains(journal: &Journal) -> Verdict {
+pub(super) fn everything_drains(journal: &Journal) -> Verdict {
     let left = journal.left();
     Violation::unless(left.dirty + left.frozen == 0, "everything drains", || format!("{left:?}"))
 }
 
 /// `no change is left behind`: once all is in SQL, no change lies there that nothing will ever make clean.
-fn nothing_is_left_behind(journal: &Journal) -> Verdict {
+pub(super) fn nothing_is_left_behind(journal: &Journal) -> Verdict {
     let left = journal.left();
     Violation::unless(left.entries == 0, "no change is left behind", || format!("{left:?}"))
 }
 
 /// `a batch is in effect once`.
-fn applied_once(database: &Database) -> Verdict {
+pub(super) fn applied_once(database: &Database) -> Verdict {
     let batches = database.batches();
     let unique: BTreeSet<_> = batches.iter().collect();
     Violation::unless(unique.len() == batches.len(), "a batch is in effect once", || format!("{batches:?}"))
@@ -191,7 +191,7 @@ fn place(versions: &[(u64, Option<u64>)], value: Option<u64>) -> Option<usize> {
 }
 
 /// `an accept lands once`: it is never sent again behind the back of its caller.
-fn accepted_once(journal: &Journal) -> Verdict {
+pub(super) fn accepted_once(journal: &Journal) -> Verdict {
     let mut seen = BTreeSet::new();
     let twice = journal.accepted().into_iter().find(|landed| !seen.insert((landed.op, landed.key.clone())));
     Violation::unless(twice.is_none(), "an accept lands once", || format!("{twice:?}"))
@@ -224,7 +224,7 @@ fn clean_agrees_with_sql(journal: &Journal, database: &Database) -> Verdict {
 }
 
 /// `ok means accepted`, and `not applied means not accepted`.
-fn answers_hold(journal: &Journal, database: &Database) -> Verdict {
+pub(super) fn answers_hold(journal: &Journal, database: &Database) -> Verdict {
     let accepted = journal.accepted();
     for write in &database.history().writes {
         let landed = accepted.iter().any(|landed| landed.op == Some(write.op));
@@ -240,7 +240,7 @@ fn answers_hold(journal: &Journal, database: &Database) -> Verdict {
 }
 
 /// `nothing lands late`: nothing of a write is accepted after its caller was answered.
-fn nothing_lands_late(journal: &Journal, database: &Database) -> Verdict {
+pub(super) fn nothing_lands_late(journal: &Journal, database: &Database) -> Verdict {
     let history = database.history();
     let answered =
         |op, at| history.writes.iter().any(|write| Some(write.op) == op && write.answer.is_some_and(|(end, _)| end < at));

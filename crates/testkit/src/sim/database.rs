@@ -3,7 +3,7 @@
 //! READ COMMITTED: a statement sees what is committed when it runs. A changed row is locked until the end of its transaction;
 //! so is a missing row that is inserted, as by a unique index. A delete that finds no row locks nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
@@ -34,6 +34,8 @@ pub(super) struct Tables {
     pub(super) names: Vec<String>,
     /// What the server makes of a row that is put.
     pub(super) triggers: BTreeMap<usize, Trigger>,
+    /// Tables in which what is put is added to what is there.
+    pub(super) adding: BTreeSet<usize>,
     pub(super) rows: BTreeMap<Place, u64>,
     pub(super) locks: Locks,
     pub(super) open: BTreeMap<u64, Open>,
@@ -166,7 +168,11 @@ impl Database {
         }
         match change {
             Change::Put(row) => {
-                let row = state.triggers.get(&table).map_or(*row, |trigger| trigger(*row));
+                let mut row = state.triggers.get(&table).map_or(*row, |trigger| trigger(*row));
+                if state.adding.contains(&table) {
+                    // The lock is ours: nobody has changed it since.
+                    row.value = row.value.wrapping_add(visible.unwrap_or(0));
+                }
                 open.writes.insert(place, Some(row.value));
                 Some(Stored::As(row))
             }

@@ -59,7 +59,7 @@ impl Store {
         .await;
     }
 
-    fn fence(&self, shard: &Shard) -> Fence {
+    pub(super) fn fence(&self, shard: &Shard) -> Fence {
         locked(&self.database().state).fences.entry(shard.clone()).or_default().clone()
     }
 }

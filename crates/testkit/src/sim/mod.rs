@@ -21,6 +21,7 @@
 
 mod cache;
 mod cache_state;
+mod counts;
 mod database;
 mod evict;
 mod fence;
@@ -32,6 +33,7 @@ mod store;
 mod witness;
 
 pub use cache::Cache;
+pub use counts::{Counts, Likes, cell, tally};
 pub use database::{Database, Trigger};
 pub use history::{Answer, Commit, History, Place, Read, Write};
 pub use journal::{Journal, Landed, Left, Loss};
@@ -65,6 +67,12 @@ impl World {
     #[must_use]
     pub fn store(&self, rows: &[(u32, u64)]) -> Store {
         self.database().table("cells", rows)
+    }
+
+    /// A table `cells` of counters in a database of its own, with these rows (key, count).
+    #[must_use]
+    pub fn counters(&self, rows: &[(u32, u64)]) -> Counts {
+        Counts::new(self.store(rows))
     }
 }
 

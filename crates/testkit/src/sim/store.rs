@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use writeway_core::change::{Change, Stored};
 use writeway_core::error::{Error, Result};
+use writeway_core::journal::Shard;
 use writeway_core::store::{Store as StorePort, Transaction};
 
 use super::database::{Database, Trigger, key_of};
@@ -57,6 +58,13 @@ impl Store {
     #[must_use]
     pub fn refusing(self, poison: &[(u64, usize)]) -> Self {
         locked(&self.database.state).poison.extend(poison.iter().copied());
+        self
+    }
+
+    /// What is put is added to what is there.
+    #[must_use]
+    pub(super) fn adding(self) -> Self {
+        locked(&self.database.state).adding.insert(self.table);
         self
     }
 
@@ -158,11 +166,7 @@ impl StorePort for Store {
     async fn fetch(&self, keys: &[u32]) -> Result<Vec<Cell>> {
         let (asked, store) = (keys.to_vec(), self.clone());
         let what = self.world().label(|| format!("sql select {keys:?}"));
-        let found = self.world().call(self.call(what, READS), move || {
-            let rows = &locked(&store.database.state).rows;
-            let row = |&key: &u32| rows.get(&store.place(key)).map(|&value| Cell { key, value });
-            asked.iter().filter_map(row).collect::<Vec<_>>()
-        });
+        let found = self.world().call(self.call(what, READS), move || store.rows(&asked));
         let found = found.await.map_err(failed)?;
         self.world().note(|| format!("  → {:?}", found.iter().map(|row| row.value).collect::<Vec<_>>()));
         Ok(found)
@@ -192,6 +196,23 @@ impl StorePort for Store {
 }
 
 impl Store {
+    fn rows(&self, keys: &[u32]) -> Vec<Cell> {
+        let rows = &locked(&self.database.state).rows;
+        keys.iter().filter_map(|&key| rows.get(&self.place(key)).map(|&value| Cell { key, value })).collect()
+    }
+
+    /// The shards' batches and the rows, in one step of the schedule.
+    pub(super) async fn snapshot(&self, shards: &[Shard], keys: &[u32]) -> Result<(Vec<u64>, Vec<Cell>)> {
+        let (shards, asked, store) = (shards.to_vec(), keys.to_vec(), self.clone());
+        let what = self.world().label(|| format!("sql select {keys:?} and the batch"));
+        let found = self.world().call(self.call(what, READS), move || {
+            (shards.iter().map(|shard| store.fence(shard).batch).collect(), store.rows(&asked))
+        });
+        let found = found.await.map_err(failed)?;
+        self.world().note(|| format!("  → {found:?}"));
+        Ok(found)
+    }
+
     /// The statements of one transaction, in this step of the schedule if nobody holds their rows.
     pub(super) async fn statements(&self, tx: &mut Tx, changes: &[Change<u32, Cell>]) -> Result<Vec<Stored<Cell>>> {
         let refused = self.world().ending(Side::Store, READS).is_some();
@@ -219,7 +240,10 @@ impl Store {
     fn refuses(&self, changes: &[Change<u32, Cell>]) -> bool {
         let mut state = locked(&self.database.state);
         let value = |change: &Change<u32, Cell>| if let Change::Put(row) = change { Some(row.value) } else { None };
-        let bad = changes.iter().filter_map(value).find(|value| state.poison.get(value).is_some_and(|times| *times > 0));
+        let adds = state.adding.contains(&self.table);
+        let is_in = |bad: u64, value: u64| if adds { value & bad != 0 } else { value == bad };
+        let refuses = |value| state.poison.iter().find(|&(&bad, &times)| times > 0 && is_in(bad, value)).map(|(&bad, _)| bad);
+        let bad = changes.iter().filter_map(value).find_map(refuses);
         let refused = bad.and_then(|bad| state.poison.get_mut(&bad)).map(|times| {
             *times -= 1;
             *times

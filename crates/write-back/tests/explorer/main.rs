@@ -1,5 +1,6 @@
 //! Write-back over every order of its calls, every fault and every crash point, as far as the names say.
 
+mod counters;
 mod crashes;
 mod everything;
 mod faults;

@@ -3,23 +3,23 @@
 use super::*;
 use crate::journal::{Claimed, Park, Redriven, Split};
 
-fn on_with(shard: &mut ShardState, epoch: u64) {
+pub(super) fn on_with(shard: &mut ShardState, epoch: u64) {
     assert_eq!(shard.install(&server("a"), &install("a", epoch, 0)), Installed::Ready);
 }
 
-fn split(shard: &mut ShardState, epoch: u64, batch: BatchId, keep: u64) -> Option<Split> {
+pub(super) fn split(shard: &mut ShardState, epoch: u64, batch: BatchId, keep: u64) -> Option<Split> {
     shard.split(&server("a"), epoch, batch, keep).expect("led")
 }
 
-fn delay(shard: &mut ShardState, epoch: u64, batch: BatchId, pause: u64, now: u64) -> bool {
+pub(super) fn delay(shard: &mut ShardState, epoch: u64, batch: BatchId, pause: u64, now: u64) -> bool {
     shard.delay(&server("a"), epoch, batch, pause, true, now).expect("led")
 }
 
-fn park(shard: &mut ShardState, epoch: u64, batch: BatchId, name: &str, reason: Reason) -> u64 {
+pub(super) fn park(shard: &mut ShardState, epoch: u64, batch: BatchId, name: &str, reason: Reason) -> u64 {
     shard.park(&server("a"), epoch, batch, Park { keys: &[key(name)], reason, cause: "why" }, 7).expect("led")
 }
 
-fn redrive(shard: &mut ShardState, name: &str, version: Version, bounds: Bounds) -> Redriven {
+pub(super) fn redrive(shard: &mut ShardState, name: &str, version: Version, bounds: Bounds) -> Redriven {
     shard.redrive(&server("a"), &[(key(name), version)], bounds, 0).expect("installed")[0]
 }
 

@@ -1,3 +1,5 @@
+#[path = "count_tests.rs"]
+mod count;
 #[path = "failure_tests.rs"]
 mod failure;
 
