@@ -188,7 +188,10 @@ impl Draw<'_> {
     }
 
     fn accept(&mut self) -> Op {
-        let keys = self.some_keys();
+        let mut keys = self.some_keys();
+        // Letters should meet later changes.
+        let dead = self.ahead.shard.dead.keys().next().cloned();
+        keys.extend(dead.filter(|_| !self.wide() && self.rng.bool()));
         let changes = keys.into_iter().map(|key| Accept { schema: self.schema(), value: self.change(&key), key }).collect();
         let bounds = self.bounds();
         Op::Accept { changes, bounds, in_time: self.rng.u8(..12) > 0 }
