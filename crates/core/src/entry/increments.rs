@@ -64,8 +64,11 @@ impl Increments {
         Some(Increments { key: key.to_vec(), fields })
     }
 
-    /// Adds others of the same key. `None` where a sum does not fit 64 bits.
+    /// Adds others of the same key. `None` where they are not, or a sum does not fit 64 bits.
     fn plus(mut self, other: Increments) -> Option<Self> {
+        if self.key != other.key {
+            return None;
+        }
         for (name, by) in other.fields {
             match self.fields.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, sum)) => *sum = sum.checked_add(by)?,
@@ -134,6 +137,8 @@ mod tests {
         assert_eq!(sum(i64::MAX, i64::MIN), Some(of(&[("n", -1)]).to_bytes()));
         assert_eq!(sum(i64::MAX, 1), None);
         assert_eq!(sum(i64::MIN, -1), None);
+        let other = Increments { key: b"8".to_vec(), fields: Vec::new() };
+        assert_eq!(combine(&of(&[("n", 1)]).to_bytes(), &other.to_bytes()), None, "another counter's");
         let both = combine(&of(&[("likes", 1)]).to_bytes(), &of(&[("views", 2), ("likes", 3)]).to_bytes());
         assert_eq!(both, Some(of(&[("likes", 4), ("views", 2)]).to_bytes()));
     }

@@ -45,7 +45,7 @@ end
 local function merge(before, value)
   local head, names, sums = fields_of(before)
   local others, more, by = fields_of(value)
-  if not head or not others then
+  if not head or head ~= others then
     return nil
   end
   for _, name in ipairs(more) do
