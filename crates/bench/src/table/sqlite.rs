@@ -1,14 +1,14 @@
 //! The table in SQLite, where `RETURNING` does not see what a trigger does: the upsert itself counts the versions.
 
-use diesel::dsl::{AsSelect, SqlTypeOf};
+use diesel::dsl::{AsSelect, SqlTypeOf, sql};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::Sqlite;
 use diesel_async::{AsyncConnection, RunQueryDsl};
-use writeway_core::sql::{AsyncSqliteConnection, SqlTable};
+use writeway_core::sql::{AsyncSqliteConnection, CountTable, SqlTable};
 
-use super::{Entries, Row, entries, note_bytes};
+use super::{Amount, Entries, Row, counted, entries, note_bytes};
 
 pub(crate) struct SqliteEntries;
 
@@ -91,7 +91,44 @@ impl Entries for SqliteEntries {
         conn.transaction(async |conn| Self::upsert(conn, &[row]).await).await
     }
 
+    type Counted = SqliteCounted;
+
+    async fn increment(conn: &mut AsyncSqliteConnection, id: i64) -> QueryResult<Vec<Row>> {
+        let one_more = (entries::amount.eq(entries::amount + 1), entries::version.eq(entries::version + 1));
+        diesel::update(entries::table.find(id)).set(one_more).returning(Row::as_returning()).load(conn).await
+    }
+
+    async fn total(conn: &mut AsyncSqliteConnection) -> QueryResult<i64> {
+        diesel::select(sql::<BigInt>("(SELECT coalesce(sum(amount), 0) FROM entries)")).get_result(conn).await
+    }
+
     async fn versions(conn: &mut AsyncSqliteConnection) -> QueryResult<Vec<(i64, i64)>> {
         entries::table.select((entries::id, entries::version)).load(conn).await
+    }
+}
+
+pub(crate) struct SqliteCounted;
+
+impl CountTable for SqliteCounted {
+    type Connection = AsyncSqliteConnection;
+    type Key = i64;
+    type Counts = Amount;
+
+    async fn fetch(conn: &mut AsyncSqliteConnection, keys: &[i64]) -> QueryResult<Vec<(i64, Amount)>> {
+        let rows = entries::table.filter(entries::id.eq_any(keys)).select((entries::id, entries::amount));
+        let rows: Vec<(i64, i64)> = rows.load(conn).await?;
+        Ok(rows.into_iter().map(|(id, amount)| (id, Amount { amount })).collect())
+    }
+
+    /// The rows are there: an upsert would need their other columns.
+    async fn add(conn: &mut AsyncSqliteConnection, increments: &[(i64, Amount)]) -> QueryResult<Vec<(i64, Amount)>> {
+        let pairs: Vec<(i64, i64)> = increments.iter().map(|(id, by)| (*id, by.amount)).collect();
+        let pairs = serde_json::to_string(&pairs).map_err(|e| diesel::result::Error::SerializationError(e.into()))?;
+        let add = diesel::sql_query(
+            "UPDATE entries SET amount = entries.amount + by.amount, version = version + 1
+            FROM (SELECT value ->> 0 AS id, value ->> 1 AS amount FROM json_each($1)) AS by
+            WHERE entries.id = by.id RETURNING id, amount",
+        );
+        add.bind::<Text, _>(pairs).load(conn).await.map(counted)
     }
 }
