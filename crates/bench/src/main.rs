@@ -15,6 +15,8 @@ mod workload;
 mod cases;
 mod clock;
 mod compare;
+#[path = "../../core/src/redis/compose.rs"]
+mod compose;
 mod count;
 mod load;
 mod loss;

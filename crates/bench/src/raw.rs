@@ -11,6 +11,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, Script};
 use writeway_core::sql::{Cached, Pool, SqlTable};
 
+use crate::compose::composed;
 use crate::place::Servers;
 use crate::table::{Entries, PgEntries, Row};
 
@@ -39,7 +40,7 @@ impl Raw {
             begin: Script::new(include_str!("../../core/src/redis/scripts/begin.lua")),
             finish: Script::new(include_str!("../../core/src/redis/scripts/finish.lua")),
             invalidate: Script::new(include_str!("../../core/src/redis/scripts/invalidate.lua")),
-            accept: Script::new(include_str!("../../core/src/redis/scripts/journal/accept.lua")),
+            accept: Script::new(&composed(include_str!("../../core/src/redis/scripts/journal/accept.lua"))),
         };
         let stem = format!("{}:raw:", servers.prefix);
         Raw { redis: servers.redis.clone(), pool: servers.pools.writers().clone(), stem, scripts: Arc::new(scripts) }

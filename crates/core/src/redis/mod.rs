@@ -14,6 +14,7 @@ mod barriers;
 mod builder;
 mod call;
 mod clock;
+mod compose;
 mod declared;
 mod entries;
 mod failure;

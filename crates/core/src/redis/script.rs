@@ -6,10 +6,18 @@ use std::sync::OnceLock;
 
 use redis::{Cmd, Pipeline};
 
+use super::compose::composed;
+
 /// A script and the name under which the server keeps it.
 pub(super) struct Script {
-    source: &'static str,
-    sha: OnceLock<String>,
+    /// Without the functions that it shares.
+    own: &'static str,
+    whole: OnceLock<Whole>,
+}
+
+struct Whole {
+    source: String,
+    sha: String,
 }
 
 /// How a script is called.
@@ -89,14 +97,21 @@ pub(super) mod journal {
 }
 
 impl Script {
-    const fn new(source: &'static str) -> Self {
-        Script { source, sha: OnceLock::new() }
+    const fn new(own: &'static str) -> Self {
+        Script { own, whole: OnceLock::new() }
+    }
+
+    fn whole(&self) -> &Whole {
+        self.whole.get_or_init(|| {
+            let source = composed(self.own);
+            Whole { sha: redis::Script::new(&source).get_hash().to_owned(), source }
+        })
     }
 
     /// Starts a pipeline of calls; what it puts in front has an answer of its own.
     pub(super) fn open(&self, pipeline: &mut Pipeline, form: Form) {
         if form == Form::Loaded {
-            pipeline.cmd("SCRIPT").arg("LOAD").arg(self.source);
+            pipeline.cmd("SCRIPT").arg("LOAD").arg(&self.whole().source);
         }
     }
 
@@ -104,10 +119,9 @@ impl Script {
     pub(super) fn cmd(&self, form: Form) -> Cmd {
         let mut cmd = Cmd::new();
         if form == Form::Whole {
-            cmd.arg("EVAL").arg(self.source);
+            cmd.arg("EVAL").arg(&self.whole().source);
         } else {
-            let sha = self.sha.get_or_init(|| redis::Script::new(self.source).get_hash().to_owned());
-            cmd.arg("EVALSHA").arg(sha);
+            cmd.arg("EVALSHA").arg(&self.whole().sha);
         }
         cmd
     }
@@ -119,7 +133,7 @@ mod tests {
 
     #[test]
     fn only_what_makes_room_runs_when_memory_is_full() {
-        let first = |script: &Script| script.source.lines().next().unwrap_or_default();
+        let first = |script: &'static Script| script.whole().source.lines().next().unwrap_or_default();
         for script in [&BEGIN, &FINISH, &INVALIDATE] {
             assert_eq!(first(script), "#!lua flags=allow-oom");
         }
@@ -131,7 +145,7 @@ mod tests {
     #[test]
     fn what_drains_a_shard_runs_when_memory_is_full_and_what_fills_it_does_not() {
         use journal::*;
-        let first = |script: &Script| script.source.lines().next().unwrap_or_default();
+        let first = |script: &'static Script| script.whole().source.lines().next().unwrap_or_default();
         for script in [
             &INVALIDATE,
             &LEAD,

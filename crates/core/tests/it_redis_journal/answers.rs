@@ -9,13 +9,13 @@ use crate::place::NAMES;
 /// Every answer of every script.
 pub(crate) const ANSWERS: &str = "lease EPOCH, lease HIT, lease DIRTY, lease GRANTED, lease BUSY, lease BYPASS, fill EPOCH, fill FILLED, \
     fill BROKEN, invalidate VOIDED, invalidate KEPT, invalidate FOREIGN, status 0, status 1, accept EPOCH, accept AS, accept FULL KEYS, \
-    accept FULL BYTES, accept FULL AGE, accept LATE, accept FOREIGN, settled EPOCH, settled D, settled P, settled X, settled U, \
+    accept FULL BYTES, accept FULL AGE, accept LATE, accept FOREIGN, accept UNFIT, settled EPOCH, settled D, settled P, settled X, settled U, \
     lead 0, lead 1, install REFUSED, install READY, install RECOVER, claim EPOCH, claim OPEN, claim NONE, acknowledge EPOCH, \
     acknowledge 0, acknowledge 1, park EPOCH, park 0, park 1, dirty EPOCH, dirty 0, dirty 1, supersede EPOCH, supersede DONE, \
     release EPOCH, release 0, resume EPOCH, resume DONE, dead_letters 0, dead_letters 1, split EPOCH, split NONE, \
-    split SPLIT, delay EPOCH, delay 0, delay 1, redrive EPOCH, redrive D, redrive S, redrive G, redrive F, redrive K, redrive B, redrive A, \
+    split SPLIT, delay EPOCH, delay 0, delay 1, redrive EPOCH, redrive D, redrive S, redrive G, redrive F, redrive U, redrive K, redrive B, redrive A, \
     discard EPOCH, discard 0, discard 1, \
-    ended EPOCH, ended DONE";
+    ended EPOCH, ended DONE, count EPOCH, count 0, count 1";
 
 /// A script's answer as words, without the clock; cache keys whole, letters taken apart as the machine's answer is.
 pub(crate) fn words(op: &Op, answer: Value) -> Vec<Bytes> {
@@ -67,7 +67,7 @@ pub(crate) fn name(op: &Op, answer: &[Bytes]) -> String {
         Op::Accept { .. } if first == "FULL" => format!("FULL {}", String::from_utf8_lossy(&answer[1])),
         Op::Status => String::from_utf8_lossy(&answer[1]).into_owned(),
         Op::Settled { .. } | Op::Redrive { .. } => first.chars().next().map(String::from).unwrap_or_default(),
-        Op::Acknowledge { .. } | Op::Park { .. } | Op::Release { .. } | Op::Discard { .. } => left(&first),
+        Op::Count { .. } | Op::Acknowledge { .. } | Op::Park { .. } | Op::Release { .. } | Op::Discard { .. } => left(&first),
         Op::Dirty { .. } | Op::DeadLetters { .. } => u8::from(!answer.is_empty()).to_string(),
         _ => first,
     };

@@ -6,6 +6,7 @@ use fastrand::Rng;
 use redis::Cmd;
 use writeway_core::cache::{Bytes, Id};
 use writeway_core::entry::held::{self, Dirty, Held};
+use writeway_core::entry::increments::Increments;
 use writeway_core::entry::shard::ShardState;
 use writeway_core::entry::state::{Slot, State};
 use writeway_core::entry::{CLEAN, DIRTY, FORMAT, LEASE, MAGIC, VALUE};
@@ -93,10 +94,10 @@ impl Draw<'_> {
         let among: &[usize] = match self.rng.u8(..10) {
             0..7 if meta.recovering.is_some() && two_pages => &[11, 12, 13, 13],
             0..7 if meta.recovering.is_some() => &[7, 11, 12, 13, 14],
-            0..7 if ready && self.wide() => &[4, 4, 4, 8, 8, 8, 9, 10, 7, 16, 16],
-            0..7 if ready => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 15, 16, 17, 18, 19, 20],
+            0..7 if ready && self.wide() => &[4, 4, 4, 8, 8, 8, 9, 10, 7, 16, 16, 21],
+            0..7 if ready => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 15, 16, 17, 18, 19, 20, 21],
             0..5 => &[7],
-            _ => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20],
+            _ => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21],
         };
         // The one of four that is furthest behind; a wide shard has to fill up.
         let four = [(); 4].map(|()| among[self.rng.usize(..among.len())]);
@@ -172,6 +173,7 @@ impl Draw<'_> {
                 Op::Redrive { letters: self.letters(), bounds }
             }
             20 => Op::Ended { epoch: self.epoch(), batch: self.batch() },
+            21 => Op::Count { keys: self.some_keys() },
             // Mostly in vain: letters should last.
             _ if self.rng.u8(..3) > 0 => Op::Discard { letters: vec![(self.key(), Version::default())] },
             _ => Op::Discard { letters: self.letters() },
@@ -189,7 +191,7 @@ impl Draw<'_> {
 
     fn accept(&mut self) -> Op {
         let keys = self.some_keys();
-        let changes = keys.into_iter().map(|key| Accept { key, schema: self.schema(), value: self.value() }).collect();
+        let changes = keys.into_iter().map(|key| Accept { schema: self.schema(), value: self.change(&key), key }).collect();
         let bounds = self.bounds();
         Op::Accept { changes, bounds, in_time: self.rng.u8(..12) > 0 }
     }
@@ -348,6 +350,49 @@ impl Draw<'_> {
         entry
     }
 
+    /// Of every second key mostly increments, of the others mostly a row.
+    fn change(&mut self, key: &Bytes) -> Bytes {
+        let counts = key.last().is_some_and(|digit| digit % 2 == 0);
+        if counts == (self.rng.u8(..40) > 0) { self.increments() } else { self.value() }
+    }
+
+    /// Some of them damaged.
+    fn increments(&mut self) -> Bytes {
+        let names: [&[u8]; 4] = [b"n", b"likes", &[b'x'; 64], &[0, 0xd7]];
+        let from = self.rng.usize(..names.len());
+        let count = [0, 1, 1, 1, 2, 2, 3, 4][self.rng.usize(..8)];
+        let fields = (0..count).map(|n| (names[(from + n) % names.len()].to_vec(), self.by())).collect();
+        let key = vec![self.rng.u8(..2)];
+        let mut bytes = Increments { key, fields }.to_bytes();
+        match self.rng.u8(..60) {
+            0 => bytes.truncate(self.rng.usize(3..=bytes.len())),
+            1 => bytes.push(self.rng.u8(..)),
+            2 => bytes.extend([&[0][..], &[7; 8]].concat()),
+            3 => bytes.extend([&[65; 66][..], &[7; 8]].concat()),
+            4 => bytes.extend([&[1, b'n'][..], &[7; 8], &[1, b'n'], &[7; 8]].concat()),
+            5 => bytes[3 + self.rng.usize(..3)] ^= 1 << self.rng.u8(..8),
+            6 => bytes[2] = FORMAT + 1,
+            _ => {}
+        }
+        bytes
+    }
+
+    /// Such as carry, change signs, or do not fit.
+    fn by(&mut self) -> i64 {
+        let small = self.rng.i64(-3..=3);
+        match self.rng.u8(..12) {
+            0 => i64::MAX.saturating_sub(small.abs()),
+            1 => i64::MIN.saturating_add(small.abs()),
+            2 => (1 << 62) + small,
+            3 => -(1 << 62) + small,
+            4 => (1 << 32) + small,
+            5 => -(1 << 32) + small,
+            6 => (1 << 53) + small,
+            7 => self.rng.i64(..) >> self.rng.u8(1..8),
+            _ => small,
+        }
+    }
+
     /// A copy or lease of this incarnation or another, an accepted change, another kind or format, damage, or nothing.
     fn entry(&mut self) -> Seed {
         let key = self.key();
@@ -360,7 +405,7 @@ impl Draw<'_> {
         };
         let held = if self.rng.u8(..5) == 0 {
             let version = Version { epoch: self.rng.u64(..4), seq: self.rng.u64(..9) };
-            Held::Dirty(Dirty { schema: self.schema(), version, first: version, value: self.value() })
+            Held::Dirty(Dirty { schema: self.schema(), version, first: version, value: self.change(&key) })
         } else {
             Held::Clean { inc, slot: Slot { state, expires: None } }
         };

@@ -20,8 +20,8 @@ pub(crate) fn ask(pipeline: &mut Pipeline, place: &Place) {
         pipeline.cmd("ZRANGE").arg(ranked).arg(0).arg(-1).arg("WITHSCORES");
     }
     pipeline.cmd("HGETALL").arg(open).cmd("ZRANGE").arg(dead).arg(0).arg(-1).cmd("HGETALL").arg(letters);
-    pipeline.cmd("HGETALL").arg(strikes).cmd("GET").arg(lease).cmd("MGET").arg(&place.full);
-    for key in &place.full {
+    pipeline.cmd("HGETALL").arg(strikes).cmd("GET").arg(lease).cmd("MGET").arg(&place.full).arg(&place.full_bases);
+    for key in place.full.iter().chain(&place.full_bases) {
         pipeline.cmd("PEXPIRETIME").arg(key);
     }
 }
@@ -72,7 +72,7 @@ impl Dump {
             leader => Some(text(leader)),
         };
         let values = list(next());
-        let entries = place.keys.iter().zip(values).filter_map(|(key, value)| {
+        let entries = place.keys.iter().chain(&place.bases).zip(values).filter_map(|(key, value)| {
             let expires = next();
             let (Value::BulkString(bytes), Value::Int(expires)) = (value, expires) else { return None };
             let expires = u64::try_from(expires).ok();
@@ -114,8 +114,8 @@ fn meta(fields: Vec<(Bytes, Value)>) -> Meta {
     let mut fields: BTreeMap<String, Bytes> =
         fields.into_iter().map(|(name, value)| (String::from_utf8(name).expect("a name"), text(value))).collect();
     let mut number = |name: &str| fields.remove(name).map(|text| number(Value::BulkString(text)));
-    let [epoch, inc, batch, seq, dirty_bytes, known] =
-        ["epoch", "inc", "batch", "seq", "dirty_bytes", "known"].map(|name| number(name).unwrap_or_default());
+    let [epoch, inc, batch, seq, acked, dirty_bytes, known] =
+        ["epoch", "inc", "batch", "seq", "acked", "dirty_bytes", "known"].map(|name| number(name).unwrap_or_default());
     let open = ["open_epoch", "open_batch", "open_count", "open_whole", "open_bytes"].map(&mut number);
     let [tries, keep] = ["open_tries", "open_keep"].map(&mut number);
     let open = match open {
@@ -128,7 +128,7 @@ fn meta(fields: Vec<(Bytes, Value)>) -> Meta {
     let identity = Identity(fields.remove("identity").unwrap_or_default());
     let recovering = fields.remove("recovering").map(Identity);
     assert!(fields.is_empty(), "{fields:?}");
-    Meta { identity, recovering, known, epoch, inc, batch, seq, dirty_bytes, open }
+    Meta { identity, recovering, known, epoch, inc, batch, seq, acked, dirty_bytes, open }
 }
 
 fn letter(bytes: &[u8]) -> Dead {

@@ -65,6 +65,12 @@ impl Op {
                 }
                 numbers(&[u64::from(mine)])
             }
+            Op::Count { keys } => {
+                let counted = shard.count(who, keys, now)?;
+                let parts = counted.counts.into_iter().flat_map(|count| [count.base, count.frozen, count.pending]);
+                let parts = parts.map(|part| part.unwrap_or_else(|| b"-".to_vec()));
+                numbers(&[counted.acked, counted.open]).into_iter().chain(parts).collect()
+            }
             _ => self.flusher_answer(shard, who, now)?,
         })
     }
@@ -159,6 +165,7 @@ fn accepted(accepted: &Accepted) -> Vec<Bytes> {
         ],
         Accepted::Late => word("LATE"),
         Accepted::Foreign => word("FOREIGN"),
+        Accepted::Unfit => word("UNFIT"),
     }
 }
 
@@ -168,6 +175,7 @@ fn driven(driven: Redriven) -> u8 {
         Redriven::Superseded => b'S',
         Redriven::Gone => b'G',
         Redriven::Foreign => b'F',
+        Redriven::Unfit => b'U',
         Redriven::Full(Bound::Keys) => b'K',
         Redriven::Full(Bound::Bytes) => b'B',
         Redriven::Full(Bound::Age) => b'A',

@@ -9,6 +9,8 @@ mod redis_support;
 
 mod adapter;
 mod answers;
+#[path = "../../src/redis/compose.rs"]
+mod compose;
 mod draw;
 mod dump;
 mod faults;
@@ -110,8 +112,8 @@ impl Run {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(120)));
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.expect("a server");
         let mut pipeline = Pipeline::new();
-        for source in place::SOURCES {
-            pipeline.cmd("SCRIPT").arg("LOAD").arg(*source);
+        for source in place::SOURCES.iter() {
+            pipeline.cmd("SCRIPT").arg("LOAD").arg(source);
         }
         send(&mut connection, &pipeline).await;
         Run { place: Place::new(prefix, keys), connection, model: Model::default(), now: 0, seen: Seen::new() }

@@ -33,6 +33,7 @@ pub(crate) enum Op {
     Ended { epoch: u64, batch: BatchId },
     Redrive { letters: Vec<(Bytes, Version)>, bounds: Bounds },
     Discard { letters: Vec<(Bytes, Version)> },
+    Count { keys: Vec<Bytes> },
 }
 
 /// The time limit of a change that is in time, and of one that is late.
@@ -64,6 +65,7 @@ impl Op {
             Op::Redrive { .. } => 18,
             Op::Discard { .. } => 19,
             Op::Ended { .. } => 20,
+            Op::Count { .. } => 21,
         }
     }
 
@@ -87,6 +89,7 @@ impl Op {
             Op::DeadLetters { .. } => (&[4, 5], vec![]),
             Op::Redrive { letters, .. } => (&[0, 1, 2, 3, 4, 5], letters.iter().map(|(key, _)| key).collect()),
             Op::Discard { letters } => (&[0, 4, 5], letters.iter().map(|(key, _)| key).collect()),
+            Op::Count { keys } => (&[0, 3], keys.iter().collect()),
         }
     }
 
@@ -109,7 +112,7 @@ impl Op {
 
     fn arguments(&self, cmd: &mut Cmd, place: &Place, start: u64) {
         match self {
-            Op::Invalidate { .. } | Op::Status => cmd,
+            Op::Invalidate { .. } | Op::Status | Op::Count { .. } => cmd,
             Op::Lease { id, discard, owner_for, .. } => cmd.arg(&id.0[..]).arg(u8::from(*discard)).arg(owner_for).arg(HOUR),
             Op::Fill { lease, entry, .. } => cmd.arg(&lease.0[..]).arg(entry).arg(HOUR),
             Op::Accept { changes, bounds, in_time } => {

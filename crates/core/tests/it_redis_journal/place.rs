@@ -4,12 +4,18 @@ use std::sync::LazyLock;
 
 use redis::Cmd;
 use writeway_core::cache::Bytes;
+use writeway_core::entry::increments::base_of;
 use writeway_core::journal::Shard;
+
+use crate::compose::composed;
 
 macro_rules! scripts {
     ($($name:literal),+) => {
         pub(crate) const NAMES: &[&str] = &[$($name),+];
-        pub(crate) const SOURCES: &[&str] = &[$(include_str!(concat!("../../src/redis/scripts/journal/", $name, ".lua"))),+];
+        /// As they are sent to the server.
+        pub(crate) static SOURCES: LazyLock<Vec<String>> = LazyLock::new(|| {
+            vec![$(composed(include_str!(concat!("../../src/redis/scripts/journal/", $name, ".lua")))),+]
+        });
     };
 }
 scripts!(
@@ -33,7 +39,8 @@ scripts!(
     "delay",
     "redrive",
     "discard",
-    "ended"
+    "ended",
+    "count"
 );
 
 /// As the server knows them.
@@ -45,6 +52,9 @@ pub(crate) struct Place {
     /// Cache keys, and as they lie in Redis.
     pub(crate) keys: Vec<Bytes>,
     pub(crate) full: Vec<Bytes>,
+    /// Where the rows of counters of these keys are cached, by cache key and as they lie in Redis.
+    pub(crate) bases: Vec<Bytes>,
+    pub(crate) full_bases: Vec<Bytes>,
     /// `{namespace:0}:e:`
     pub(crate) stem: Bytes,
     prefix: Bytes,
@@ -61,7 +71,9 @@ impl Place {
         let full = |key: &[u8]| [prefix.as_slice(), key].concat();
         let parts = ["meta", "dirty", "frozen", "open", "dead", "letters", "lease", "strikes"];
         let parts = parts.map(|part| full(&[shard.stem().as_slice(), part.as_bytes()].concat()));
-        Place { full: keys.iter().map(|key| full(key)).collect(), keys, stem, prefix, parts }
+        let bases: Vec<Bytes> = keys.iter().map(|key| base_of(key)).collect();
+        let all_full = |keys: &[Bytes]| keys.iter().map(|key| full(key)).collect();
+        Place { full: all_full(&keys), full_bases: all_full(&bases), keys, bases, stem, prefix, parts }
     }
 
     pub(crate) fn full(&self, key: &[u8]) -> Bytes {
@@ -70,7 +82,7 @@ impl Place {
 
     pub(crate) fn delete_all(&self) -> Cmd {
         let mut cmd = redis::cmd("DEL");
-        for key in self.parts.iter().chain(&self.full) {
+        for key in self.parts.iter().chain(&self.full).chain(&self.full_bases) {
             cmd.arg(key);
         }
         cmd

@@ -4,7 +4,9 @@
 -- milliseconds), how many keys, bytes and milliseconds of age the shard may hold, then per key its schema (4 bytes) and value.
 -- Answers with this server's clock besides, from which the next `not after` is derived.
 -- Keeps: refused when late, for its caller has been answered; nothing is written before everything was read and judged; a key
--- stays dirty since its first change that is in no batch. Refused when memory is full, as every bound is.
+-- stays dirty since its first change that is in no batch; a row replaces, increments are added to what is dirty, or all are
+-- refused. Refused when memory is full, as every bound is.
+-- Needs: increments
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'inc', 'seq', 'dirty_bytes', 'open_bytes')
 if meta[1] ~= ARGV[1] or meta[2] then
   return 'EPOCH'
@@ -15,12 +17,14 @@ if now > tonumber(ARGV[2]) then
   return {'LATE', time[1], time[2]}
 end
 
--- Of the changes that would be replaced: the first version, the bytes. A key counts as often as it is named.
+-- Of the changes that would be replaced: the first version, the bytes, of increments the schema; and what each key would hold. A
+-- key counts as often as it is named.
 local at = #KEYS[1] - 1
-local first, size, new, before, after = {}, {}, 0, 0, 0
+local first, size, schemas, last, values = {}, {}, {}, {}, {}
+local new, before, after, fit = 0, 0, 0, true
 for n = 5, #KEYS do
-  local key = KEYS[n]
-  local head = redis.call('GETRANGE', key, 0, 38)
+  local key, value = KEYS[n], ARGV[2 * n - 3]
+  local head = redis.call('GETRANGE', key, 0, 41)
   local kind = string.sub(head, 1, 3)
   if #head >= 3 and string.sub(head, 1, 1) == '\215' and kind ~= '\215C\1' and kind ~= '\215D\1' then
     return {'FOREIGN', time[1], time[2]}
@@ -28,11 +32,22 @@ for n = 5, #KEYS do
   if not redis.call('ZSCORE', KEYS[2], string.sub(key, at)) then
     new = new + 1
   elseif kind == '\215D\1' then
-    first[key] = #head == 39 and string.sub(head, 24) or string.rep('\0', 16)
+    first[key] = #head >= 39 and string.sub(head, 24, 39) or string.rep('\0', 16)
     size[key] = math.max(0, redis.call('STRLEN', key) - 39)
     before = before + size[key]
+    if not last[key] and (counts(value) or counts(string.sub(head, 40))) then
+      last[key], schemas[key] = redis.call('GETRANGE', key, 39, -1), string.sub(head, 4, 7)
+    end
   end
-  after = after + #ARGV[2 * n - 3]
+  if last[key] and (counts(value) or counts(last[key])) then
+    local sum = merge(last[key], value)
+    fit, value = fit and sum, sum or value
+  end
+  last[key], values[n] = value, value
+  after = after + #value
+end
+if not fit then
+  return {'UNFIT', time[1], time[2]}
 end
 
 local oldest = tonumber(redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]) or now
@@ -53,12 +68,16 @@ end
 
 local seq = tonumber(meta[5] or 0)
 for n = 5, #KEYS do
-  local key, value = KEYS[n], ARGV[2 * n - 3]
+  local key, schema, value = KEYS[n], ARGV[2 * n - 4], values[n]
   seq = seq + 1
   local version = struct.pack('>I8I8', tonumber(meta[3]), seq)
   bytes = math.max(0, bytes + #value - (size[key] or 0))
   first[key], size[key] = first[key] or version, #value
-  redis.call('SET', key, '\215D\1' .. ARGV[2 * n - 4] .. version .. first[key] .. value)
+  if counts(value) then
+    schema = schemas[key] and later(schema, schemas[key]) or schema
+    schemas[key] = schema
+  end
+  redis.call('SET', key, '\215D\1' .. schema .. version .. first[key] .. value)
   redis.call('ZADD', KEYS[2], 'NX', now, string.sub(key, at))
 end
 redis.call('HSET', KEYS[1], 'seq', seq, 'dirty_bytes', bytes)

@@ -2,10 +2,13 @@
 -- A page of the open batch; freezes due changes into it. The second form of `ShardState::claim` in entry/shard/batch.rs.
 -- KEYS: the shard's meta, dirty, frozen, open, strikes; ARGV: identity, epoch, from, and what to freeze: schema (4 bytes), waited
 -- for (milliseconds), at most so many keys, no further one after so many bytes, '1' for suspects first.
--- Reads the entries of the dirty keys: their names start as KEYS[1] does, so they lie in the same slot.
--- Keeps: a whole batch stays as it is, and so does one that another flusher froze; keys are frozen as copies, each once per batch;
--- a key leaves the dirty set here; what this process cannot read stays, except what nobody can; what failed alone is frozen alone;
--- at most 200 are frozen and 400 looked at. Runs when memory is full: draining must go on.
+-- Reads the entries of the dirty keys, and removes those of increments: their names start as KEYS[1] does, so they lie in the same
+-- slot.
+-- Keeps: a whole batch stays as it is, and so does one that another flusher froze; keys are frozen as copies, each once per
+-- batch; a key leaves the dirty set here; what this process cannot read stays, except what nobody can; what failed alone is
+-- frozen alone; of increments nothing is left behind, so that what is added from then on is for the next batch; at most 200 are
+-- frozen and 400 looked at. Runs when memory is full: draining must go on.
+-- Needs: increments
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'batch', 'dirty_bytes', 'open_epoch', 'open_batch',
   'open_count', 'open_whole', 'open_bytes', 'open_tries')
 if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
@@ -118,7 +121,7 @@ if not whole then
   whole = #picked < 200 or count + #picked >= max_keys or sum >= max_bytes
 
   local start, before = held, bytes
-  local taken, fields, places = {}, {}, {}
+  local taken, fields, places, moved = {}, {}, {}, {}
   for n, change in ipairs(picked) do
     local member, frozen, value = change[1], change[2], change[3]
     taken[n] = member
@@ -128,6 +131,9 @@ if not whole then
       places[#places + 1], places[#places + 2] = count, member
       items[#items + 1] = {member, string.sub(frozen, 9, 28), value}
       count, bytes = count + 1, bytes + #value
+      if counts(value) then
+        moved[#moved + 1] = stem .. member
+      end
     end
   end
   if #taken > 0 then
@@ -143,6 +149,9 @@ if not whole then
   if #fields > 0 then
     redis.call('HSET', KEYS[4], unpack(fields))
     redis.call('ZADD', KEYS[3], unpack(places))
+  end
+  if #moved > 0 then
+    redis.call('DEL', unpack(moved))
   end
   local left = redis.call('ZCARD', KEYS[2]) > 0 and math.max(0, tonumber(meta[5] or 0) - (bytes - before)) or 0
   redis.call('HSET', KEYS[1], 'dirty_bytes', left)

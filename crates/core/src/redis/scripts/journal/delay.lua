@@ -5,8 +5,9 @@
 -- (milliseconds), '1' if the failure is one more of its own.
 -- Answers 0 if it is not the open batch, or holds more. Writes the entry of the frozen key: its name starts as KEYS[1] does, so it
 -- lies in the same slot.
--- Keeps: only in a later epoch than the batch's, for a try of it may yet land in its own; a newer change stays, stands for both, and
--- waits as long. Runs when memory is full: one bad row must not hold up the others.
+-- Keeps: only in a later epoch than the batch's, for a try of it may yet land in its own; a newer change stays, stands for both,
+-- and waits as long. Runs when memory is full: one bad row must not hold up the others.
+-- Needs: increments, dissolve
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'open_epoch', 'open_batch', 'dirty_bytes')
 if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
   return 'EPOCH'
@@ -16,31 +17,13 @@ if meta[4] ~= ARGV[3] or meta[5] ~= ARGV[4] or tonumber(meta[4]) >= tonumber(met
   return 0
 end
 
--- What was frozen is dirty again, due since then, unless a newer change stands for both. Answers the bytes that are dirty besides.
-local function dissolve(key, member, frozen, since)
-  local queued = redis.call('ZSCORE', KEYS[2], member)
-  if queued then
-    local head = redis.pcall('GETRANGE', key, 0, 38)
-    if type(head) == 'string' and string.sub(head, 1, 3) == '\215D\1' then
-      local schema_and_version = #head == 39 and string.sub(head, 4, 23) or string.rep('\0', 20)
-      redis.call('SETRANGE', key, 3, schema_and_version .. string.sub(frozen[1], 29))
-    end
-    -- It is held back with the other.
-    redis.call('ZADD', KEYS[2], since, member)
-    return 0
-  end
-  redis.call('SET', key, '\215D\1' .. string.sub(frozen[1], 9) .. frozen[2])
-  redis.call('ZADD', KEYS[2], since, member)
-  return #frozen[2]
-end
-
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local member = page[1]
 local frozen = redis.call('HMGET', KEYS[4], 'h' .. member, 'v' .. member)
 redis.call('DEL', KEYS[3], KEYS[4])
 local key = string.sub(KEYS[1], 1, -5) .. 'e:' .. member
-local dirty_bytes = tonumber(meta[6] or 0) + dissolve(key, member, frozen, now + ARGV[5])
+local dirty_bytes = tonumber(meta[6] or 0) + dissolve(KEYS[2], key, member, frozen, now + ARGV[5])
 local strikes = tonumber(redis.call('HGET', KEYS[5], member) or 0)
 redis.call('HSET', KEYS[5], member, math.max(1, strikes + ARGV[6]))
 redis.call('HSET', KEYS[1], 'dirty_bytes', dirty_bytes)

@@ -4,13 +4,16 @@
 -- epoch and batch, and if another server was in use since: the epoch in which it was installed here, else ''.
 -- Keeps: refused on another server than said, and unless the epoch is newer; on the server that it knows the shard goes on, its
 -- open batch as it is; on another it recovers. Runs when memory is full: a shard that nobody leads does not drain.
-local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'batch', 'open_epoch', 'open_batch', 'open_whole', 'known')
+local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'batch', 'open_epoch', 'open_batch', 'open_whole', 'known',
+  'acked')
 if ARGV[1] ~= ARGV[2] or tonumber(ARGV[3]) <= tonumber(meta[3] or 0) or (ARGV[5] ~= '' and ARGV[5] ~= (meta[3] or '0')) then
   return {'REFUSED'}
 end
 local batch = tonumber(meta[4] or 0)
 if meta[1] == ARGV[1] and not meta[2] and ARGV[5] == '' then
-  redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'batch', math.max(batch, tonumber(ARGV[4])))
+  -- SQL may have been restored.
+  local acked = math.min(tonumber(meta[9] or 0), tonumber(ARGV[4]))
+  redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'batch', math.max(batch, tonumber(ARGV[4])), 'acked', acked)
   return {'READY'}
 end
 -- The last epoch in which it was ready, however often its recovery begins.

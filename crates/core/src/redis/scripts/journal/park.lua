@@ -3,34 +3,17 @@
 -- KEYS: the shard's meta, frozen, open, dead, letters, strikes, then the keys; ARGV: identity, epoch, the batch's epoch and number,
 -- the reason's letter, cause.
 -- Answers how many changes the batch still holds.
--- Keeps: acts only on the open batch of that name, which ends with its last change; what was refused is set aside only in a later
--- epoch than the batch's, for a try of it may yet land in its own; the letter holds the change as it was accepted; a newer change
--- stays. Runs when memory is full: one bad row must not hold up the others.
+-- Keeps: acts only on the open batch of that name, which ends with its last change; what was refused is set aside only in a
+-- later epoch than the batch's, for a try of it may yet land in its own; the letter holds the change as it was accepted; a newer
+-- change stays; increments that were refused wait where there is a letter already. Runs when memory is full: one bad row must
+-- not hold up the others.
+-- Needs: less, increments, letters
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'open_epoch', 'open_batch', 'open_bytes')
 if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
   return 'EPOCH'
 end
 if meta[4] ~= ARGV[3] or meta[5] ~= ARGV[4] or (ARGV[5] == 'R' and tonumber(meta[4]) >= tonumber(meta[3])) then
   return 0
-end
-
--- The first version of all that were set aside under the key, which one letter stands for.
-local function bury(dead, letters, member, change, at, tries, reason, cause, value)
-  local letter, first = redis.call('HGET', letters, member), string.sub(change, 21, 36)
-  if letter then
-    local before = string.sub(letter, 21, 36)
-    for n = 1, 13, 4 do
-      local x, y = struct.unpack('>I4', before, n), struct.unpack('>I4', first, n)
-      if x ~= y then
-        first = x < y and before or first
-        break
-      end
-    end
-    redis.call('ZREM', dead, string.sub(letter, 5, 20) .. member)
-  end
-  redis.call('ZADD', dead, 0, string.sub(change, 5, 20) .. member)
-  local head = string.sub(change, 1, 20) .. first .. struct.pack('>I8I4', at, tries) .. reason
-  redis.call('HSET', letters, member, head .. struct.pack('>I4', #cause) .. cause .. value)
 end
 
 local time = redis.call('TIME')
@@ -40,7 +23,9 @@ for n = 7, #KEYS do
   local key = KEYS[n]
   local member = string.sub(key, #KEYS[1] - 1)
   local frozen = redis.call('HMGET', KEYS[3], 'h' .. member, 'v' .. member)
-  if frozen[1] then
+  -- One letter would have to say of both what became of them.
+  local waits = frozen[1] and ARGV[5] == 'R' and counts(frozen[2]) and redis.call('HEXISTS', KEYS[5], member) == 1
+  if frozen[1] and not waits then
     bytes = math.max(0, bytes - #frozen[2])
     redis.call('HDEL', KEYS[3], 'h' .. member, 'v' .. member)
     redis.call('ZREM', KEYS[2], member)

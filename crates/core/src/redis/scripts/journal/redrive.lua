@@ -1,10 +1,11 @@
 #!lua
 -- Makes dead letters dirty again. The second form of `ShardState::redrive` in entry/shard/letters.rs.
--- KEYS: the shard's meta, dirty, frozen, open, dead, letters, then the keys; ARGV: identity, how many keys, bytes and milliseconds of
--- age the shard may hold, then per key the version (16 bytes) of its letter.
--- Answers one letter per key: Dirty, Superseded, Gone, Foreign, or the bound that would be passed: Keys, Bytes, Age.
--- Keeps: what is driven again is the key's newest change, and SQL has nothing newer, or its letter would be gone. Refused when
--- memory is full, as an accept is.
+-- KEYS: the shard's meta, dirty, frozen, open, dead, letters, then the keys; ARGV: identity, how many keys, bytes and
+-- milliseconds of age the shard may hold, then per key the version (16 bytes) of its letter.
+-- Answers one letter per key: Dirty, Superseded, Gone, Foreign, Unfit, or the bound that would be passed: Keys, Bytes, Age.
+-- Keeps: what is driven again is the key's newest change, and SQL has nothing newer, or its letter would be gone; increments are
+-- added to what is dirty. Refused when memory is full, as an accept is.
+-- Needs: less, increments, letters
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'seq', 'dirty_bytes', 'open_bytes')
 if meta[1] ~= ARGV[1] or meta[2] then
   return 'EPOCH'
@@ -22,6 +23,19 @@ local function waited()
   return now - oldest
 end
 
+-- Which bound would be passed.
+local function bound(is_queued, before, after)
+  if not is_queued and waited() > tonumber(ARGV[4]) then
+    return 'A'
+  end
+  if not is_queued and redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) + 1 > tonumber(ARGV[2]) then
+    return 'K'
+  end
+  if after > before and bytes + (meta[6] or 0) + after - before > tonumber(ARGV[3]) then
+    return 'B'
+  end
+end
+
 local function again(key, member, version)
   local letter = redis.call('HGET', KEYS[6], member)
   if not letter or string.sub(letter, 5, 20) ~= version then
@@ -34,23 +48,31 @@ local function again(key, member, version)
   if #head >= 3 and string.sub(head, 1, 1) == '\215' and head ~= '\215C\1' and head ~= '\215D\1' then
     return 'F'
   end
-  if head == '\215D\1' or redis.call('ZSCORE', KEYS[2], member) or redis.call('ZSCORE', KEYS[3], member) then
-    return 'S'
+  local value, schema, first = value_of(letter), string.sub(letter, 1, 4), string.sub(letter, 21, 36)
+  local is_queued, replaced = redis.call('ZSCORE', KEYS[2], member), 0
+  if not counts(value) then
+    if head == '\215D\1' or is_queued or redis.call('ZSCORE', KEYS[3], member) then
+      return 'S'
+    end
+  elseif head == '\215D\1' and is_queued then
+    local entry = redis.call('GET', key)
+    local before = string.sub(entry, 40)
+    value, replaced = merge(before, value), #before
+    if not value then
+      return 'U'
+    end
+    schema = later(schema, string.sub(entry, 4, 7))
+    if less(string.sub(entry, 24, 39), first) then
+      first = string.sub(entry, 24, 39)
+    end
   end
-  local value = string.sub(letter, 54 + struct.unpack('>I4', letter, 50))
-  if waited() > tonumber(ARGV[4]) then
-    return 'A'
+  local passed = bound(is_queued, replaced, #value)
+  if passed then
+    return passed
   end
-  if redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) + 1 > tonumber(ARGV[2]) then
-    return 'K'
-  end
-  if #value > 0 and bytes + (meta[6] or 0) + #value > tonumber(ARGV[3]) then
-    return 'B'
-  end
-  seq, bytes = seq + 1, bytes + #value
-  local change = string.sub(letter, 1, 4) .. struct.pack('>I8I8', tonumber(meta[3]), seq) .. string.sub(letter, 21, 36)
-  redis.call('SET', key, '\215D\1' .. change .. value)
-  redis.call('ZADD', KEYS[2], now, member)
+  seq, bytes = seq + 1, math.max(0, bytes + #value - replaced)
+  redis.call('SET', key, '\215D\1' .. schema .. struct.pack('>I8I8', tonumber(meta[3]), seq) .. first .. value)
+  redis.call('ZADD', KEYS[2], 'NX', now, member)
   redis.call('HDEL', KEYS[6], member)
   redis.call('ZREM', KEYS[5], version .. member)
   return 'D'

@@ -1,28 +1,20 @@
 #!lua flags=allow-oom
 -- In a recovery, drops some of the open batch, or dissolves a page of it. The second form of `ShardState::release` in
 -- entry/shard/recovery.rs.
--- KEYS: the shard's meta, dirty, frozen, open, strikes, dead, letters, then the keys to drop; ARGV: identity, epoch, the batch's epoch
--- and number, 'DROP' or 'DISSOLVE'.
+-- KEYS: the shard's meta, dirty, frozen, open, strikes, dead, letters, then the keys to drop; ARGV: identity, epoch, the batch's
+-- epoch and number, 'DROP' or 'DISSOLVE'.
 -- Answers how many changes the batch still holds. Writes the entries of the frozen keys: their names start as KEYS[1] does, so
 -- they lie in the same slot.
 -- Keeps: only while the shard recovers on this very server, in this epoch, and only the open batch of that name, which ends with
--- its last change; a newer change stays, and stands for both. Runs when memory is full: a shard that recovers does not drain.
+-- its last change; a newer change stays, and stands for both, with increments added. Runs when memory is full: a shard that
+-- recovers does not drain.
+-- Needs: less, increments, letters, dissolve
 local meta = redis.call('HMGET', KEYS[1], 'recovering', 'epoch', 'open_epoch', 'open_batch', 'open_bytes', 'dirty_bytes')
 if meta[1] ~= ARGV[1] or meta[2] ~= ARGV[2] then
   return 'EPOCH'
 end
 if meta[3] ~= ARGV[3] or meta[4] ~= ARGV[4] then
   return 0
-end
-
-local function less(a, b)
-  for at = 1, 13, 4 do
-    local x, y = struct.unpack('>I4', a, at), struct.unpack('>I4', b, at)
-    if x ~= y then
-      return x < y
-    end
-  end
-  return false
 end
 
 local stem = string.sub(KEYS[1], 1, -5) .. 'e:'
@@ -41,31 +33,23 @@ local function release(member, frozen)
   redis.call('HDEL', KEYS[4], 'h' .. member, 'v' .. member)
   redis.call('ZREM', KEYS[3], member)
 
-  local head = redis.pcall('GETRANGE', key, 0, 38)
-  local kind = type(head) == 'string' and string.sub(head, 1, 3)
-  local change = kind and #head == 39 and string.sub(head, 4) or string.rep('\0', 36)
   if ARGV[5] == 'DROP' then
     -- SQL has it: what was set aside before is outdated, and it is no suspect any more.
     redis.call('HDEL', KEYS[5], member)
     local letter = redis.call('HGET', KEYS[7], member)
-    if letter and not less(string.sub(frozen[1], 13, 28), string.sub(letter, 5, 20)) then
+    if letter and outdated(letter, string.sub(frozen[1], 13, 28)) then
       redis.call('HDEL', KEYS[7], member)
       redis.call('ZREM', KEYS[6], string.sub(letter, 5, 20) .. member)
     end
     -- Its own entry goes, a newer one stays, and whatever is being filled was read before.
-    if kind == '\215C\1' or (kind == '\215D\1' and string.sub(change, 5, 20) == string.sub(frozen[1], 13, 28)) then
+    local head = redis.pcall('GETRANGE', key, 0, 38)
+    local kind = type(head) == 'string' and string.sub(head, 1, 3)
+    local version = kind and #head == 39 and string.sub(head, 8, 23) or string.rep('\0', 16)
+    if kind == '\215C\1' or (kind == '\215D\1' and version == string.sub(frozen[1], 13, 28)) then
       redis.call('DEL', key)
     end
-  elseif redis.call('ZSCORE', KEYS[2], member) then
-    -- It waits as long as the older one.
-    redis.call('ZADD', KEYS[2], 'LT', (struct.unpack('>I8', frozen[1])), member)
-    if kind == '\215D\1' then
-      redis.call('SETRANGE', key, 3, string.sub(change, 1, 20) .. string.sub(frozen[1], 29))
-    end
   else
-    dirty_bytes = dirty_bytes + #frozen[2]
-    redis.call('SET', key, '\215D\1' .. string.sub(frozen[1], 9) .. frozen[2])
-    redis.call('ZADD', KEYS[2], (struct.unpack('>I8', frozen[1])), member)
+    dirty_bytes = dirty_bytes + dissolve(KEYS[2], key, member, frozen, (struct.unpack('>I8', frozen[1])))
   end
 end
 for _, member in ipairs(page) do

@@ -2,20 +2,10 @@
 -- What became of accepted changes. The second form of `ShardState::settled` in entry/shard/mod.rs.
 -- KEYS: the shard's meta, dirty, open, letters, then the keys; ARGV: identity, incarnation, then per key a version (16 bytes).
 -- Answers one letter per key: Pending, dead (X), Durable, Unknown.
+-- Needs: less
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'inc')
 if meta[1] ~= ARGV[1] or meta[2] then
   return 'EPOCH'
-end
-
--- Versions are two numbers of 64 bits: doubles are too short for them, and strings compare by the server's locale.
-local function less(a, b)
-  for at = 1, 13, 4 do
-    local x, y = struct.unpack('>I4', a, at), struct.unpack('>I4', b, at)
-    if x ~= y then
-      return x < y
-    end
-  end
-  return false
 end
 
 -- `at`: where the last version starts, and behind it the first.

@@ -4,8 +4,10 @@
 -- KEYS: the shard's meta, dirty, frozen, open; ARGV: identity, epoch, the batch's epoch and number, how many stay.
 -- Answers the batch's name from now on, and whether there is more to move; or that it is not the open batch. Writes the entries of
 -- the frozen keys: their names start as KEYS[1] does, so they lie in the same slot.
--- Keeps: only in a later epoch than the batch's, for a try of it may yet land in its own, or where it is being split already; what
--- stays has a new number; a newer change stays, and stands for both. Runs when memory is full: one bad row must not hold up the others.
+-- Keeps: only in a later epoch than the batch's, for a try of it may yet land in its own, or where it is being split already;
+-- what stays has a new number; a newer change stays, and stands for both, with increments added. Runs when memory is full: one
+-- bad row must not hold up the others.
+-- Needs: increments, dissolve
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'open_epoch', 'open_batch', 'open_bytes', 'dirty_bytes',
   'open_keep', 'batch')
 if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
@@ -24,24 +26,6 @@ else
   return {'NONE'}
 end
 
--- What was frozen is dirty again, due since then, unless a newer change stands for both. Answers the bytes that are dirty besides.
-local function dissolve(key, member, frozen, since)
-  local queued = redis.call('ZSCORE', KEYS[2], member)
-  if queued then
-    local head = redis.pcall('GETRANGE', key, 0, 38)
-    if type(head) == 'string' and string.sub(head, 1, 3) == '\215D\1' then
-      local schema_and_version = #head == 39 and string.sub(head, 4, 23) or string.rep('\0', 20)
-      redis.call('SETRANGE', key, 3, schema_and_version .. string.sub(frozen[1], 29))
-    end
-    -- It waits as long as the older one.
-    redis.call('ZADD', KEYS[2], 'LT', since, member)
-    return 0
-  end
-  redis.call('SET', key, '\215D\1' .. string.sub(frozen[1], 9) .. frozen[2])
-  redis.call('ZADD', KEYS[2], since, member)
-  return #frozen[2]
-end
-
 local stem = string.sub(KEYS[1], 1, -5) .. 'e:'
 local bytes, dirty_bytes = tonumber(meta[6] or 0), tonumber(meta[7] or 0)
 local rest = math.max(0, redis.call('ZCARD', KEYS[3]) - math.max(1, keep))
@@ -52,7 +36,7 @@ for n = #page, 1, -1 do
   bytes = math.max(0, bytes - #frozen[2])
   redis.call('HDEL', KEYS[4], 'h' .. member, 'v' .. member)
   redis.call('ZREM', KEYS[3], member)
-  dirty_bytes = dirty_bytes + dissolve(stem .. member, member, frozen, (struct.unpack('>I8', frozen[1])))
+  dirty_bytes = dirty_bytes + dissolve(KEYS[2], stem .. member, member, frozen, (struct.unpack('>I8', frozen[1])))
 end
 redis.call('HSET', KEYS[1], 'dirty_bytes', dirty_bytes, 'open_bytes', bytes)
 return {'SPLIT', meta[3], batch, rest > 200 and 1 or 0}

@@ -1,30 +1,14 @@
 #!lua flags=allow-oom
 -- In a recovery, drops dirty changes or sets them aside. The second form of `ShardState::supersede` in entry/shard/recovery.rs.
--- KEYS: the shard's meta, dirty, dead, letters, frozen, strikes, then the keys; ARGV: identity, epoch, and to set them aside: cause.
+-- KEYS: the shard's meta, dirty, dead, letters, frozen, strikes, then the keys; ARGV: identity, epoch, and to set them aside:
+-- cause.
 -- Keeps: only while the shard recovers on this very server, in this epoch; a change of a key that is in the open batch is newer,
--- and stays; what was set aside before is outdated, too, or as ambiguous. Runs when memory is full: it makes room.
+-- and stays; what was set aside before is outdated, too, or as ambiguous, which
+-- increments always are. Runs when memory is full: it makes room.
+-- Needs: less, increments, letters
 local meta = redis.call('HMGET', KEYS[1], 'recovering', 'epoch', 'dirty_bytes')
 if meta[1] ~= ARGV[1] or meta[2] ~= ARGV[2] then
   return 'EPOCH'
-end
-
--- The first version of all that were set aside under the key, which one letter stands for.
-local function bury(dead, letters, member, change, at, tries, reason, cause, value)
-  local letter, first = redis.call('HGET', letters, member), string.sub(change, 21, 36)
-  if letter then
-    local before = string.sub(letter, 21, 36)
-    for n = 1, 13, 4 do
-      local x, y = struct.unpack('>I4', before, n), struct.unpack('>I4', first, n)
-      if x ~= y then
-        first = x < y and before or first
-        break
-      end
-    end
-    redis.call('ZREM', dead, string.sub(letter, 5, 20) .. member)
-  end
-  redis.call('ZADD', dead, 0, string.sub(change, 5, 20) .. member)
-  local head = string.sub(change, 1, 20) .. first .. struct.pack('>I8I4', at, tries) .. reason
-  redis.call('HSET', letters, member, head .. struct.pack('>I4', #cause) .. cause .. value)
 end
 
 local time = redis.call('TIME')
@@ -35,7 +19,7 @@ for n = 7, #KEYS do
   local member = string.sub(key, #KEYS[1] - 1)
   if not redis.call('ZSCORE', KEYS[5], member) then
     local letter = redis.call('HGET', KEYS[4], member)
-    if letter and ARGV[3] then
+    if letter and (ARGV[3] or counts(value_of(letter))) then
       redis.call('HSET', KEYS[4], member, string.sub(letter, 1, 48) .. 'A' .. string.sub(letter, 50))
     elseif letter then
       redis.call('HDEL', KEYS[4], member)
