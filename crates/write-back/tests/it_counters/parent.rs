@@ -207,7 +207,10 @@ impl Parent {
         let Seen { acknowledged, batches, .. } = self.seen;
         let per_second = acknowledged * 1_000 / u64::try_from(took.as_millis()).expect("short").max(1);
         let per_thousand = batches * STATEMENTS * 1_000 / acknowledged.max(1);
-        println!("{}: {:?}", self.plan.form, self.seen);
+        println!("{}, for {took:?}: {:?}", self.plan.form, self.seen);
+        if batches == 0 {
+            return;
+        }
         println!(
             "{per_second} increments a second, {per_thousand} statements per 1,000 of them ({STATEMENTS} per batch in effect)"
         );
