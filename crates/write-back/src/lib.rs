@@ -92,6 +92,6 @@ pub use writeway_core::{
 };
 pub use writeway_core::{bb8, counts, diesel, diesel_async, serde};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub use writeway_core::{bulk_upsert, key_among};
+pub use writeway_core::{bulk_add, bulk_upsert, key_among};
 #[doc(inline)]
 pub use writeway_core::{cache, change, codec, error, journal, key, metrics, redis, runtime, sql, store};

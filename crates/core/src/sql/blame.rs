@@ -6,7 +6,7 @@
 
 use diesel::result::{DatabaseErrorKind as Is, Error as Diesel};
 
-use super::classify::classify;
+use super::classify::{NO_ROW, classify};
 use crate::error::Kind;
 use crate::store::Blame;
 
@@ -43,6 +43,8 @@ const SERVER_STARTS: [&str; 6] =
 pub(super) fn blame(cause: &Diesel) -> Blame {
     match cause {
         Diesel::DatabaseError(Is::ForeignKeyViolation | Is::RestrictViolation, _) => Blame::Parent,
+        // Somebody may be about to insert it.
+        Diesel::DatabaseError(Is::Unknown, information) if information.message() == NO_ROW => Blame::Parent,
         Diesel::DatabaseError(Is::Unknown, information) if is_of_the_table(information.message()) => Blame::Table,
         Diesel::DatabaseError(Is::Unknown, information) if is_of_the_server(information.message()) => Blame::Server,
         // More rows than a statement can carry, or one that cannot be sent at all.
@@ -89,6 +91,7 @@ mod tests {
     fn what_another_row_may_mend_is_told_apart() {
         assert_eq!(of(Is::ForeignKeyViolation, ""), Blame::Parent);
         assert_eq!(of(Is::RestrictViolation, ""), Blame::Parent);
+        assert_eq!(of(Is::Unknown, NO_ROW), Blame::Parent);
     }
 
     #[test]

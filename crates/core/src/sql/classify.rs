@@ -164,6 +164,9 @@ const SERVER_TEXTS: [(&str, Standing, &str); 26] = [
     ),
 ];
 
+/// Our own: increments whose row is missing.
+pub(super) const NO_ROW: &str = "writeway: no row to add to";
+
 const ABORTED: &str = "a statement of this transaction had failed before, so nothing is committed";
 
 fn by_server_text(text: &str) -> Fault {
@@ -175,6 +178,11 @@ fn by_server_text(text: &str) -> Fault {
     }
     if text.starts_with("writeway: aborted") {
         return Fault::new(Kind::Rejected, Standing::Refused, ABORTED);
+    }
+    if text == NO_ROW {
+        let message = "the row to which was to be added is missing, and the table's `add` does not make one: insert it and \
+            redrive the dead letter, or discard that";
+        return Fault::new(Kind::Rejected, Standing::OurSide, message);
     }
     if text.starts_with("too many SQL variables") {
         let message = "a statement has more than 32,766 parameters, the limit of SQLite: send fewer keys or rows at once";

@@ -5,11 +5,12 @@ use std::future::Future;
 use std::marker::PhantomData;
 
 use diesel::QueryResult;
+use diesel::result::{DatabaseErrorKind, Error as Diesel};
 use diesel_async::SimpleAsyncConnection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::classify::{Standing, classify};
+use super::classify::{NO_ROW, Standing, classify};
 use super::connection::{SqlConnection, attempts, checkout, condemn, entered};
 use super::fence::Bookkeeping;
 use super::plan::asked_for;
@@ -24,6 +25,41 @@ use crate::key::Key;
 use crate::store::Transaction as _;
 
 /// A table of counters, in plain diesel on one concrete connection type.
+///
+/// ```
+/// # #[cfg(feature = "postgres")]
+/// # mod example {
+/// use diesel::prelude::*;
+/// use diesel_async::{AsyncPgConnection, RunQueryDsl};
+/// use writeway_core::sql::{CountTable, Pool, SqlCounts};
+/// # use writeway_core::diesel;
+///
+/// diesel::table! { post_counts (id) { id -> BigInt, likes -> BigInt, views -> BigInt, } }
+///
+/// #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize, Queryable, Selectable)]
+/// #[diesel(table_name = post_counts)]
+/// pub struct PostCounts { likes: i64, views: i64 }
+///
+/// writeway_core::counts!(PostCounts { likes, views });
+/// writeway_core::bulk_add!(add_counts on post_counts: (i64, PostCounts) { key [id], add [likes, views] });
+///
+/// pub struct Posts;
+/// impl CountTable for Posts {
+///     type Connection = AsyncPgConnection;
+///     type Key = i64;
+///     type Counts = PostCounts;
+///     async fn fetch(conn: &mut AsyncPgConnection, keys: &[i64]) -> QueryResult<Vec<(i64, PostCounts)>> {
+///         let rows = post_counts::table.filter(post_counts::id.eq_any(keys));
+///         rows.select((post_counts::id, PostCounts::as_select())).load(conn).await
+///     }
+///     async fn add(conn: &mut AsyncPgConnection, increments: &[(i64, PostCounts)]) -> QueryResult<Vec<(i64, PostCounts)>> {
+///         add_counts(conn, increments).await
+///     }
+/// }
+///
+/// pub fn store(pool: Pool<AsyncPgConnection>) -> SqlCounts<Posts> { SqlCounts::new(pool) }
+/// # }
+/// ```
 ///
 /// It may be a part of the columns of a table whose other columns another namespace caches as rows. The functions are called with
 /// at least one key, each at most once, in key order. What panics or is dropped in them costs its connection, nothing else.
@@ -50,8 +86,9 @@ pub trait CountTable: Send + Sync + 'static {
 
     /// Adds to each row, and returns those rows as they then stand: what [`bulk_add!`](crate::bulk_add) does.
     ///
-    /// What becomes of increments whose row is missing is decided here: an upsert makes it; an `UPDATE` does not return it, and what is
-    /// not returned is refused. It becomes a dead letter.
+    /// What becomes of increments whose row is missing is decided here: an upsert makes it; an `UPDATE` does not return it, and then
+    /// they are refused, as after a violated foreign key: nothing of their batch is in effect, the others land without them, and they
+    /// become a dead letter if the row does not come meanwhile.
     ///
     /// # Errors
     /// diesel's, as they come.
@@ -101,11 +138,14 @@ impl<T: CountTable> SqlTable for Tallies<T> {
         let increments: Vec<_> = rows.iter().map(|row| (row.key.clone(), row.counts.clone())).collect();
         let rows = T::add(conn, &increments).await?;
         // An increment that went nowhere must not pass for one that is in effect.
-        if rows.len() < increments.len() { Err(diesel::result::Error::NotFound) } else { Ok(tallies(rows)) }
+        if rows.len() < increments.len() {
+            return Err(Diesel::DatabaseError(DatabaseErrorKind::Unknown, Box::new(NO_ROW.to_owned())));
+        }
+        Ok(tallies(rows))
     }
 
     async fn remove(_: &mut T::Connection, _: &[T::Key]) -> QueryResult<usize> {
-        Err(diesel::result::Error::QueryBuilderError("counters are not removed".into()))
+        Err(Diesel::QueryBuilderError("counters are not removed".into()))
     }
 }
 

@@ -38,8 +38,13 @@
 //! pub fn store(pool: Pool<AsyncPgConnection>) -> Sql<Users> { Sql::new(pool) }
 //! # }
 //! ```
+//!
+//! A table of counters is a [`CountTable`] behind [`SqlCounts`].
 
 // What an application writes
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[doc(hidden)]
+pub mod bulk_add;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[doc(hidden)]
 pub mod bulk_upsert;

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod commit;
+mod counts;
 mod fence;
 mod restart;
 mod store;

@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 mod bulk;
+mod bulk_add;
 mod commit;
 mod dropped;
 mod failed;

@@ -8,6 +8,8 @@ use diesel::backend::Backend;
 use diesel::query_builder::AstPass;
 
 #[cfg(feature = "sqlite")]
+pub(super) use sqlite::MAX_PARAMETERS;
+#[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteUpsert, Statements};
 
 /// Makes a function that upserts any number of rows.

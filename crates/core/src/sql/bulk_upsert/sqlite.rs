@@ -8,7 +8,7 @@ use diesel::QueryResult;
 use crate::sql::sqlite::AsyncSqliteConnection;
 
 /// SQLite's bound on the parameters of a statement: its default since 3.32, <https://www.sqlite.org/limits.html>.
-const MAX_PARAMETERS: usize = 32_766;
+pub(in crate::sql) const MAX_PARAMETERS: usize = 32_766;
 
 /// An upsert of any number of rows in SQLite.
 #[derive(Clone, Copy, Debug)]
