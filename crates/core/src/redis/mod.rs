@@ -71,7 +71,7 @@ const LONGEST: u64 = 1 << 50;
 /// and `SELECT` for another database than 0. The scripts of write-back ([`RedisJournal`]) call besides, on the same keys:
 ///
 /// ```text
-/// +getrange +strlen +setrange +hget +hmget +hset +hdel +hexists +hlen +hstrlen +zadd +zrem +zcard +zcount +zscore +zrange
+/// +getrange +strlen +setrange +hget +hmget +hset +hdel +hexists +hlen +zadd +zrem +zcard +zcount +zscore +zrange
 /// ```
 ///
 /// and a namespace whose [accept level](crate::level::Level) is not `Memory` asks by `WAIT`, by `WAITAOF` (from Redis 7.2 on) or by

@@ -5,11 +5,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use redis::Cmd;
 use writeway_core::cache::{Bytes, Id};
-use writeway_core::entry::held::{self, Dirty, Held};
-use writeway_core::entry::increments::Increments;
+use writeway_core::entry::held::{self, Held};
 use writeway_core::entry::shard::ShardState;
 use writeway_core::entry::state::{Slot, State};
-use writeway_core::entry::{CLEAN, DIRTY, FORMAT, LEASE, MAGIC, VALUE};
 use writeway_core::journal::{Accept, Ack, BatchId, Bounds, Freeze, Identity, Install, PAGE, Reason, Version};
 
 use crate::Model;
@@ -62,9 +60,9 @@ impl Seed {
 
 /// Draws on a model that runs ahead, by a clock that stands still: its guesses need only be good on the whole.
 pub(crate) struct Draw<'a> {
-    rng: Rng,
-    ahead: Model,
-    start: u64,
+    pub(crate) rng: Rng,
+    pub(crate) ahead: Model,
+    pub(crate) start: u64,
     place: &'a Place,
     /// How often each script was drawn.
     drawn: [usize; NAMES.len()],
@@ -190,7 +188,10 @@ impl Draw<'_> {
     }
 
     fn accept(&mut self) -> Op {
-        let keys = self.some_keys();
+        let mut keys = self.some_keys();
+        // Letters should meet later changes.
+        let dead = self.ahead.shard.dead.keys().next().cloned();
+        keys.extend(dead.filter(|_| !self.wide() && self.rng.bool()));
         let changes = keys.into_iter().map(|key| Accept { schema: self.schema(), value: self.change(&key), key }).collect();
         let bounds = self.bounds();
         Op::Accept { changes, bounds, in_time: self.rng.u8(..12) > 0 }
@@ -227,7 +228,13 @@ impl Draw<'_> {
             let version = self.version(&key);
             return (key, version);
         }
-        dead[self.rng.usize(..dead.len())].clone()
+        // There increments meet others.
+        let met: Vec<_> = dead.iter().filter(|(key, _)| self.ahead.shard.dirty.contains_key(key)).collect();
+        if !met.is_empty() && self.rng.u8(..4) > 0 {
+            met[self.rng.usize(..met.len())].clone()
+        } else {
+            dead[self.rng.usize(..dead.len())].clone()
+        }
     }
 
     fn letters(&mut self) -> Vec<(Bytes, Version)> {
@@ -280,11 +287,11 @@ impl Draw<'_> {
     }
 
     /// One schema in most of a wide run, so that a claim's search has to go far for the other.
-    fn schema(&mut self) -> u32 {
+    pub(crate) fn schema(&mut self) -> u32 {
         if self.wide() { u32::from(self.rng.u16(..2_000) == 0) } else { u32::from(self.rng.u8(..5) == 0) }
     }
 
-    fn key(&mut self) -> Bytes {
+    pub(crate) fn key(&mut self) -> Bytes {
         self.place.keys[self.rng.usize(..self.place.keys.len())].clone()
     }
 
@@ -324,7 +331,7 @@ impl Draw<'_> {
         }
     }
 
-    fn near(&mut self, n: u64) -> u64 {
+    pub(crate) fn near(&mut self, n: u64) -> u64 {
         (n + self.rng.u64(..3)).saturating_sub(1)
     }
 
@@ -332,7 +339,7 @@ impl Draw<'_> {
         Identity(vec![b'A' + self.rng.u8(..2)])
     }
 
-    fn id(&mut self) -> Id {
+    pub(crate) fn id(&mut self) -> Id {
         Id([self.rng.u8(..3); 16])
     }
 
@@ -342,88 +349,5 @@ impl Draw<'_> {
 
     fn clean(&mut self) -> Option<(Bytes, Duration)> {
         self.rng.bool().then(|| (self.value(), Duration::from_millis(HOUR)))
-    }
-
-    fn value(&mut self) -> Bytes {
-        let mut entry = vec![MAGIC, VALUE, FORMAT];
-        entry.extend((0..self.rng.usize(9..20)).map(|_| self.rng.u8(..)));
-        entry
-    }
-
-    /// Of every second key mostly increments, of the others mostly a row.
-    fn change(&mut self, key: &Bytes) -> Bytes {
-        let counts = key.last().is_some_and(|digit| digit % 2 == 0);
-        if counts == (self.rng.u8(..40) > 0) { self.increments() } else { self.value() }
-    }
-
-    /// Some of them damaged.
-    fn increments(&mut self) -> Bytes {
-        let names: [&[u8]; 4] = [b"n", b"likes", &[b'x'; 64], &[0, 0xd7]];
-        let from = self.rng.usize(..names.len());
-        let count = [0, 1, 1, 1, 2, 2, 3, 4][self.rng.usize(..8)];
-        let fields = (0..count).map(|n| (names[(from + n) % names.len()].to_vec(), self.by())).collect();
-        let key = vec![self.rng.u8(..2)];
-        let mut bytes = Increments { key, fields }.to_bytes();
-        match self.rng.u8(..60) {
-            0 => bytes.truncate(self.rng.usize(3..=bytes.len())),
-            1 => bytes.push(self.rng.u8(..)),
-            2 => bytes.extend([&[0][..], &[7; 8]].concat()),
-            3 => bytes.extend([&[65; 66][..], &[7; 8]].concat()),
-            4 => bytes.extend([&[1, b'n'][..], &[7; 8], &[1, b'n'], &[7; 8]].concat()),
-            5 => bytes[3 + self.rng.usize(..3)] ^= 1 << self.rng.u8(..8),
-            6 => bytes[2] = FORMAT + 1,
-            _ => {}
-        }
-        bytes
-    }
-
-    /// Such as carry, change signs, or do not fit.
-    fn by(&mut self) -> i64 {
-        let small = self.rng.i64(-3..=3);
-        match self.rng.u8(..12) {
-            0 => i64::MAX.saturating_sub(small.abs()),
-            1 => i64::MIN.saturating_add(small.abs()),
-            2 => (1 << 62) + small,
-            3 => -(1 << 62) + small,
-            4 => (1 << 32) + small,
-            5 => -(1 << 32) + small,
-            6 => (1 << 53) + small,
-            7 => self.rng.i64(..) >> self.rng.u8(1..8),
-            _ => small,
-        }
-    }
-
-    /// A copy or lease of this incarnation or another, an accepted change, another kind or format, damage, or nothing.
-    fn entry(&mut self) -> Seed {
-        let key = self.key();
-        let inc = self.ahead.shard.meta.as_ref().map_or(0, |meta| meta.inc);
-        let inc = if self.rng.u8(..4) == 0 { self.near(inc) } else { inc };
-        let state = if self.rng.bool() {
-            State::Value(self.value())
-        } else {
-            State::Leased { id: self.id(), owner_until: [0, self.start + 2 * HOUR, u64::MAX][self.rng.usize(..3)] }
-        };
-        let held = if self.rng.u8(..5) == 0 {
-            let version = Version { epoch: self.rng.u64(..4), seq: self.rng.u64(..9) };
-            Held::Dirty(Dirty { schema: self.schema(), version, first: version, value: self.change(&key) })
-        } else {
-            Held::Clean { inc, slot: Slot { state, expires: None } }
-        };
-        let mut bytes = held::to_bytes(&held);
-        let roll = self.rng.u8(..10);
-        match roll {
-            0..2 => return Seed::Entry { key, bytes: None, expires: None },
-            2 => bytes[2] = FORMAT + 1,
-            3 => bytes[1] = [VALUE, LEASE, CLEAN, DIRTY][self.rng.usize(..4)],
-            4 => bytes.truncate(self.rng.usize(..bytes.len())),
-            5 => bytes.extend([7; 3]),
-            6 => bytes[0] = self.rng.u8(..),
-            _ => {}
-        }
-        let expires = match held::from_bytes(&bytes, None) {
-            Some(Held::Clean { .. }) => Some(self.start + 3 * HOUR),
-            _ => None,
-        };
-        Seed::Entry { key, bytes: Some(bytes), expires }
     }
 }

@@ -9,8 +9,10 @@ mod redis_support;
 
 mod adapter;
 mod answers;
+mod bytes;
 #[path = "../../src/redis/compose.rs"]
 mod compose;
+mod counters;
 mod draw;
 mod dump;
 mod faults;

@@ -109,6 +109,7 @@ pub(crate) async fn all_fenced(journal: &RedisJournal, at: &At) {
     fenced(journal.lease(&[Ask { key: k.clone(), id: id(1), discard: false }], HOLD).await);
     fenced(journal.fill(&[Fill { key: k.clone(), lease: id(1), entry: value("x"), ttl: TTL }]).await);
     fenced(accept(journal, &[put("1", "x")]).await);
+    fenced(journal.count(&[(at.shard.clone(), vec![k.clone()])]).await);
     fenced(journal.settled(&at.shard, at.epoch, &[(k.clone(), Version::default())]).await);
     fenced(journal.redrive(&at.shard, &[(k.clone(), Version::default())], ROOM).await);
     fenced(journal.discard(&at.shard, &[(k.clone(), Version::default())]).await);
