@@ -24,19 +24,12 @@ pub(crate) struct Row {
 }
 
 /// What is counted of a row.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Queryable, Selectable)]
+#[diesel(table_name = entries)]
 pub(crate) struct Amount {
     pub(crate) amount: i64,
 }
 writeway_core::counts!(Amount { amount });
-
-/// As SQL returns it.
-#[derive(QueryableByName)]
-#[diesel(table_name = entries)]
-struct Counted {
-    id: i64,
-    amount: i64,
-}
 
 /// The table as Writeway is told of it, and as those see it who do without.
 pub(crate) trait Entries: SqlTable<Key = i64, Row = Row, Connection: Bookkeeping> {
@@ -62,10 +55,6 @@ pub(crate) trait Entries: SqlTable<Key = i64, Row = Row, Connection: Bookkeeping
 
     /// The version of every row.
     fn versions(conn: &mut Self::Connection) -> impl Future<Output = QueryResult<Vec<(i64, i64)>>> + Send;
-}
-
-fn counted(rows: Vec<Counted>) -> Vec<(i64, Amount)> {
-    rows.into_iter().map(|Counted { id, amount }| (id, Amount { amount })).collect()
 }
 
 /// The connection to a table.

@@ -2,13 +2,13 @@
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt};
+use diesel::sql_types::BigInt;
 use diesel::upsert::excluded;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
-use writeway_core::bulk_upsert;
 use writeway_core::sql::{Cached, CountTable, SqlTable};
+use writeway_core::{bulk_add, bulk_upsert};
 
-use super::{Amount, Entries, Row, counted, entries, note_bytes};
+use super::{Amount, Entries, Row, entries, note_bytes};
 
 pub(crate) struct PgEntries;
 
@@ -89,6 +89,9 @@ impl Entries for PgEntries {
     }
 }
 
+// An upsert would need the other columns.
+bulk_add!(add_amounts on entries: (i64, Amount) { key [id], add [amount], existing only });
+
 pub(crate) struct PgCounted;
 
 impl CountTable for PgCounted {
@@ -97,19 +100,11 @@ impl CountTable for PgCounted {
     type Counts = Amount;
 
     async fn fetch(conn: &mut AsyncPgConnection, keys: &[i64]) -> QueryResult<Vec<(i64, Amount)>> {
-        let rows = entries::table.filter(entries::id.eq_any(keys)).select((entries::id, entries::amount));
-        let rows: Vec<(i64, i64)> = rows.load(conn).await?;
-        Ok(rows.into_iter().map(|(id, amount)| (id, Amount { amount })).collect())
+        let rows = entries::table.filter(entries::id.eq_any(keys)).select((entries::id, Amount::as_select()));
+        rows.load(conn).await
     }
 
-    /// The rows are there: an upsert would need their other columns.
     async fn add(conn: &mut AsyncPgConnection, increments: &[(i64, Amount)]) -> QueryResult<Vec<(i64, Amount)>> {
-        let (ids, amounts): (Vec<i64>, Vec<i64>) = increments.iter().map(|(id, by)| (*id, by.amount)).unzip();
-        let add = diesel::sql_query(
-            "UPDATE entries SET amount = entries.amount + by.amount FROM unnest($1, $2) AS by (id, amount)
-            WHERE entries.id = by.id RETURNING entries.id, entries.amount",
-        );
-        let add = add.bind::<Array<BigInt>, _>(ids).bind::<Array<BigInt>, _>(amounts);
-        Cached(add).load(conn).await.map(counted)
+        add_amounts(conn, increments).await
     }
 }

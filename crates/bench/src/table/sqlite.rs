@@ -6,9 +6,10 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::Sqlite;
 use diesel_async::{AsyncConnection, RunQueryDsl};
+use writeway_core::bulk_add;
 use writeway_core::sql::{AsyncSqliteConnection, CountTable, SqlTable};
 
-use super::{Amount, Entries, Row, counted, entries, note_bytes};
+use super::{Amount, Entries, Row, entries, note_bytes};
 
 pub(crate) struct SqliteEntries;
 
@@ -107,6 +108,9 @@ impl Entries for SqliteEntries {
     }
 }
 
+// An upsert would need the other columns.
+bulk_add!(add_amounts on entries: (i64, Amount) { key [id], add [amount], existing only } in Sqlite);
+
 pub(crate) struct SqliteCounted;
 
 impl CountTable for SqliteCounted {
@@ -115,20 +119,11 @@ impl CountTable for SqliteCounted {
     type Counts = Amount;
 
     async fn fetch(conn: &mut AsyncSqliteConnection, keys: &[i64]) -> QueryResult<Vec<(i64, Amount)>> {
-        let rows = entries::table.filter(entries::id.eq_any(keys)).select((entries::id, entries::amount));
-        let rows: Vec<(i64, i64)> = rows.load(conn).await?;
-        Ok(rows.into_iter().map(|(id, amount)| (id, Amount { amount })).collect())
+        let rows = entries::table.filter(entries::id.eq_any(keys)).select((entries::id, Amount::as_select()));
+        rows.load(conn).await
     }
 
-    /// The rows are there: an upsert would need their other columns.
     async fn add(conn: &mut AsyncSqliteConnection, increments: &[(i64, Amount)]) -> QueryResult<Vec<(i64, Amount)>> {
-        let pairs: Vec<(i64, i64)> = increments.iter().map(|(id, by)| (*id, by.amount)).collect();
-        let pairs = serde_json::to_string(&pairs).map_err(|e| diesel::result::Error::SerializationError(e.into()))?;
-        let add = diesel::sql_query(
-            "UPDATE entries SET amount = entries.amount + by.amount, version = version + 1
-            FROM (SELECT value ->> 0 AS id, value ->> 1 AS amount FROM json_each($1)) AS by
-            WHERE entries.id = by.id RETURNING id, amount",
-        );
-        add.bind::<Text, _>(pairs).load(conn).await.map(counted)
+        add_amounts(conn, increments).await
     }
 }

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt};
 use writeway_back::counts::Snapshot;
 use writeway_back::diesel_async::{AsyncPgConnection, RunQueryDsl};
 use writeway_back::journal::Shard;
 use writeway_back::runtime::{Runtime as _, Tokio};
 use writeway_back::serde::{Deserialize, Serialize};
-use writeway_back::{CountStore, CountTable, Result, SqlCounts, counts};
+use writeway_back::{CountStore, CountTable, Result, SqlCounts, bulk_add, counts};
 use writeway_core::cache::BoxFuture;
 use writeway_testkit::harness::{Halting, Moment, say};
 
@@ -17,7 +16,7 @@ diesel::table! { posts (id) { id -> BigInt, likes -> BigInt, } }
 
 pub(crate) const CREATE: &str = "CREATE TABLE posts (id BIGINT PRIMARY KEY, likes BIGINT NOT NULL)";
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Queryable, QueryableByName)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Queryable, Selectable)]
 #[diesel(table_name = posts)]
 #[serde(crate = "writeway_back::serde")]
 pub(crate) struct Likes {
@@ -25,12 +24,7 @@ pub(crate) struct Likes {
 }
 counts!(Likes { likes });
 
-#[derive(QueryableByName)]
-#[diesel(table_name = posts)]
-struct Post {
-    id: i64,
-    likes: i64,
-}
+bulk_add!(add_likes on posts: (i64, Likes) { key [id], add [likes] });
 
 pub(crate) struct Posts;
 
@@ -40,17 +34,11 @@ impl CountTable for Posts {
     type Counts = Likes;
 
     async fn fetch(conn: &mut AsyncPgConnection, keys: &[i64]) -> QueryResult<Vec<(i64, Likes)>> {
-        let rows: Vec<(i64, i64)> = posts::table.filter(posts::id.eq_any(keys)).load(conn).await?;
-        Ok(rows.into_iter().map(|(id, likes)| (id, Likes { likes })).collect())
+        posts::table.filter(posts::id.eq_any(keys)).select((posts::id, Likes::as_select())).load(conn).await
     }
 
     async fn add(conn: &mut AsyncPgConnection, by: &[(i64, Likes)]) -> QueryResult<Vec<(i64, Likes)>> {
-        let (ids, likes): (Vec<i64>, Vec<i64>) = by.iter().map(|(id, by)| (*id, by.likes)).unzip();
-        let add = diesel::sql_query(
-            "INSERT INTO posts SELECT * FROM unnest($1, $2) ON CONFLICT (id) DO UPDATE SET likes = posts.likes + excluded.likes RETURNING *",
-        );
-        let rows: Vec<Post> = add.bind::<Array<BigInt>, _>(ids).bind::<Array<BigInt>, _>(likes).load(conn).await?;
-        Ok(rows.into_iter().map(|Post { id, likes }| (id, Likes { likes })).collect())
+        add_likes(conn, by).await
     }
 }
 
