@@ -48,7 +48,7 @@ async fn every_acknowledged_increment_is_in_sql_once_and_no_reader_sees_less() {
 /// Runs until something is seen, at most so often.
 async fn sees(form: &'static str, test: &'static str, what: fn(&Seen) -> u64) {
     for _ in 0..5 {
-        let Some(parent) = Parent::new(Plan { form, test, lasts: Duration::from_secs(2) }).await else { return };
+        let Some(parent) = Parent::new(Plan { form, test, lasts: Duration::from_secs(4) }).await else { return };
         if what(&parent.run().await) > 0 {
             return;
         }
