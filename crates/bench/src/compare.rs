@@ -15,7 +15,7 @@ use crate::place::{Place, fresh_namespace};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::staleness::Known;
-use crate::subject::{Kind, Subject};
+use crate::subject::{Commit, Kind, Subject};
 use crate::workload::{self, Workload};
 
 /// One table of the report.
@@ -66,7 +66,7 @@ pub(crate) async fn compare(place: &mut impl Place, plan: &Plan, progress: &mut 
 async fn round<P: Place>(place: &mut P, plan: &Plan, kind: Kind, workload: workload::Kind, value_bytes: usize) -> Result<Round> {
     let keys = Keys::new(plan.keys)?;
     place.reset(keys.count(), value_bytes).await?;
-    let subject = Arc::new(Subject::build(kind, place, &fresh_namespace()).await?);
+    let subject = Arc::new(Subject::build(kind, place, workload.commit(), &fresh_namespace()).await?);
     let all: Vec<i64> = (1..=keys.count()).collect();
     if workload != workload::Kind::EventLog {
         for page in all.chunks(PAGE) {
@@ -77,7 +77,8 @@ async fn round<P: Place>(place: &mut P, plan: &Plan, kind: Kind, workload: workl
     let workload = Arc::new(Workload::new(workload, keys, value_bytes));
     let load = Load { subject, workload, known, tasks: plan.tasks };
 
-    load.run(Mix::Whole, plan.warm_up).await?;
+    let total = place.total().await?;
+    let warm_up = load.run(Mix::Whole, plan.warm_up).await?;
     load.subject.looks.take();
     let tally = load.run(Mix::Whole, plan.measured).await?;
     let looks = load.subject.looks.take();
@@ -86,7 +87,7 @@ async fn round<P: Place>(place: &mut P, plan: &Plan, kind: Kind, workload: workl
     let flushed = load.subject.rows_flushed().await?;
     let count = Count::start(place).await?;
     let started = clock::now();
-    let writes = load.run(Mix::WritesOnly, plan.counted).await?;
+    let writes = load.run(Mix::WritesOnly, plan.counted * load.subject.patience()).await?;
     load.subject.settle().await?;
     let settled = clock::now() - started;
     Tokio.sleep(SETTLED).await;
@@ -96,6 +97,13 @@ async fn round<P: Place>(place: &mut P, plan: &Plan, kind: Kind, workload: workl
     let hottest = load.workload.hottest(plan.at_rest);
     let read_at_rest = hottest.len() as u64;
     let stale_at_rest = load.at_rest(hottest).await?;
-    let lost_writes = load.known.lost(place.versions().await?);
+    let mut lost_writes = load.known.lost(place.versions().await?);
+    if load.workload.kind.commit() == Commit::Increment {
+        let all = [&warm_up, &tally, &writes];
+        let (made, failed) = all.iter().fold((0, 0), |(made, failed), of| (made + of.writes.count(), failed + of.failed));
+        let added = u64::try_from(place.total().await? - total)?;
+        anyhow::ensure!(added <= made + failed, "{added} increments are in SQL, of {made} that were acknowledged");
+        lost_writes += made.saturating_sub(added);
+    }
     Ok(Round { tally, looks, writes, settled, rows, counted, read_at_rest, stale_at_rest, lost_writes })
 }

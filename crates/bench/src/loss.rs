@@ -61,7 +61,7 @@ async fn one<P: Place>(place: &mut P, plan: &Plan, kind: Kind) -> Result<Loss> {
     anyhow::ensure!(!acknowledged.is_empty(), "the process that was to be killed had nothing acknowledged");
 
     let not_in_sql_then = missing(place, &acknowledged).await?;
-    let successor = Subject::build(kind, place, NAMESPACE).await?;
+    let successor = Subject::build(kind, place, Commit::Statement, NAMESPACE).await?;
     successor.settle().await?;
     let lost = missing(place, &acknowledged).await?;
     let must_survive = P::JOURNAL_OUTLIVES_US || kind != Kind::WriteBack;
@@ -98,7 +98,7 @@ async fn missing(place: &mut impl Place, acknowledged: &[i64]) -> Result<u64> {
 /// # Errors
 /// If a write fails, or nobody reads of it.
 pub(crate) async fn be_killed(place: &impl Place, plan: &Plan, kind: Kind) -> Result<()> {
-    let subject = Arc::new(Subject::build(kind, place, NAMESPACE).await?);
+    let subject = Arc::new(Subject::build(kind, place, Commit::Statement, NAMESPACE).await?);
     let next = Arc::new(AtomicI64::new(1));
     let until = clock::now() + LONGEST;
     let mut tasks = JoinSet::new();

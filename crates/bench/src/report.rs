@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::ratios::Ratio;
 
 /// Of the layout of the JSON. Raised when a figure changes its place or its meaning.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {

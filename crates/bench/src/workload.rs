@@ -17,7 +17,7 @@ pub(crate) enum Kind {
     Ledger,
     /// 95 % inserts of new rows; 5 % reads, nine in ten of them of recent rows, the more recent the likelier.
     EventLog,
-    /// 90 % puts of existing rows, the popular ones most; 10 % reads of the same.
+    /// 90 % increments of existing rows, the popular ones most; 10 % reads of the same.
     Likes,
 }
 
@@ -44,7 +44,7 @@ impl Kind {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Kind::Ledger => "ledger (50 % reads, transactional upserts)",
-            Kind::Likes => "likes, as puts (90 % upserts of hot rows, 10 % reads)",
+            Kind::Likes => "likes (90 % increments of hot rows, 10 % reads; write-back: counters)",
             Kind::EventLog => "event log (95 % inserts, 5 % reads, mostly of recent rows)",
         }
     }
@@ -52,7 +52,8 @@ impl Kind {
     pub(crate) fn commit(self) -> Commit {
         match self {
             Kind::Ledger => Commit::Transaction,
-            Kind::EventLog | Kind::Likes => Commit::Statement,
+            Kind::EventLog => Commit::Statement,
+            Kind::Likes => Commit::Increment,
         }
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::place::Place;
+use crate::subject::LIKES;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Environment {
@@ -42,6 +43,8 @@ impl Environment {
         if cfg!(debug_assertions) {
             warnings.push("built without optimisation: the figures are worth nothing".to_owned());
         }
+        let (shards, max_delay) = LIKES;
+        client.push(("likes", format!("write-back: counters, {shards} shards, max_delay {max_delay:?}")));
         client.push(("rustc", output("rustc", &["--version"])));
         client.push(("commit", output("git", &["describe", "--always", "--dirty", "--exclude=*"])));
         let machine = Group { name: "machine", facts: machine() };

@@ -37,7 +37,7 @@ pub(super) static ENGLISH: Words = Words {
     ],
     workload: |kind| match kind {
         Kind::Ledger => "ledger: 50 % reads, 50 % upserts in a transaction",
-        Kind::Likes => "likes: 90 % upserts of popular rows, 10 % reads",
+        Kind::Likes => "likes: 90 % increments of popular rows, 10 % reads; write-back with counters",
         Kind::EventLog => "event log: 95 % inserts, 5 % reads, mostly of recent rows",
     },
     note: "SQL: per 1,000 writes",
@@ -59,7 +59,7 @@ pub(super) static KOREAN: Words = Words {
     ],
     workload: |kind| match kind {
         Kind::Ledger => "ledger(원장): 읽기 50 %, 트랜잭션으로 upsert 50 %",
-        Kind::Likes => "likes(좋아요): 인기 있는 row의 upsert 90 %, 읽기 10 %",
+        Kind::Likes => "likes(좋아요): 인기 있는 row의 증가 90 %, 읽기 10 %. write-back은 counter로",
         Kind::EventLog => "event log(이벤트 기록): insert 95 %, 주로 최근 row의 읽기 5 %",
     },
     note: "SQL은 쓰기 1,000건당",

@@ -69,6 +69,11 @@ pub(crate) trait Place: Send + Sync + Sized + 'static {
     /// The version of every row.
     fn versions(&mut self) -> impl Future<Output = Result<Vec<(i64, i64)>>> + Send;
 
+    /// The amounts of all rows together.
+    fn total(&self) -> impl Future<Output = Result<i64>> + Send {
+        async { Ok(Self::Table::total(&mut *self.pools().readers().get().await?).await?) }
+    }
+
     /// How often the cache did what so far, by its own count, if it counts.
     fn commands(&mut self) -> impl Future<Output = Result<Option<Commands>>> + Send;
 

@@ -21,10 +21,11 @@ use crate::table::{Entries, Row};
 use look_aside::LookAside;
 use looks::Watched;
 use sql_only::SqlOnly;
-use writeway::{Around, Back};
+use writeway::{Around, Back, Likes};
 
 pub(crate) use aside::{Aside, Map, RedisAside};
 pub(crate) use looks::Looks;
+pub(crate) use writeway::LIKES;
 
 /// Longer than any run: what is measured is not expiry.
 pub(crate) const TIME_TO_LIVE: Duration = Duration::from_secs(3_600);
@@ -45,6 +46,8 @@ pub(crate) enum Kind {
 pub(crate) enum Commit {
     Transaction,
     Statement,
+    /// One more of the row, whatever the caller has of it.
+    Increment,
 }
 
 /// What a write says when it is done.
@@ -100,14 +103,15 @@ enum Way<P: Place> {
     WriteThrough(WriteThrough<Sql<P::Table>>),
     WriteAround(Around<P::Table>),
     WriteBack(Back<P::Table>),
+    Counters(Likes<P::Table>),
 }
 
 impl<P: Place> Subject<P> {
-    /// On the place as it is; write-back in this namespace.
+    /// On the place as it is, for writes of this kind; write-back in this namespace.
     ///
     /// # Errors
     /// If a server refuses what the subject needs.
-    pub(crate) async fn build(kind: Kind, place: &P, namespace: &str) -> Result<Self> {
+    pub(crate) async fn build(kind: Kind, place: &P, commit: Commit, namespace: &str) -> Result<Self> {
         let looks = Arc::new(Looks::default());
         let pools = || place.pools().clone();
         let around = || WriteAround::builder(place.store()).namespace("around").time_to_live(TIME_TO_LIVE);
@@ -123,6 +127,7 @@ impl<P: Place> Subject<P> {
             Kind::WriteAroundStrict => {
                 Way::WriteAround(Around { handle: around().strict().build(watched().await?).await?, strict: true })
             }
+            Kind::WriteBack if commit == Commit::Increment => Way::Counters(writeway::likes(place, namespace).await?),
             Kind::WriteBack => Way::WriteBack(writeway::back(place, namespace).await?),
         };
         Ok(Subject { way, looks })
@@ -137,6 +142,7 @@ impl<P: Place> Subject<P> {
             Way::WriteThrough(handle) => Ok(handle.get(&id).await?),
             Way::WriteAround(around) => Ok(around.handle.get(&id).await?),
             Way::WriteBack(back) => Ok(back.handle.get(&id).await?),
+            Way::Counters(likes) => likes.read(id).await,
         }
     }
 
@@ -146,15 +152,21 @@ impl<P: Place> Subject<P> {
         match &self.way {
             Way::SqlOnly(sql) => sql.write(row, commit).await,
             Way::LookAside(aside) => aside.write(row, commit).await,
-            Way::WriteThrough(handle) => writeway::put_through(handle, row).await,
+            Way::WriteThrough(handle) => writeway::write_through(handle, row, commit).await,
             Way::WriteAround(around) => around.write(row, commit).await,
             Way::WriteBack(back) => writeway::put_back(&back.handle, row).await,
+            Way::Counters(likes) => likes.like(row.id).await,
         }
     }
 
     /// False where a read may return a row to which SQL has given no version yet, so that versions say nothing.
     pub(crate) fn reads_committed_rows(&self) -> bool {
-        !matches!(self.way, Way::WriteBack(_))
+        !matches!(self.way, Way::WriteBack(_) | Way::Counters(_))
+    }
+
+    /// How much longer than others it must write, for what it does in SQL to be as in the long run.
+    pub(crate) fn patience(&self) -> u32 {
+        if matches!(self.way, Way::Counters(_)) { 10 } else { 1 }
     }
 
     /// At rest: whether a read returns what SQL has; `None` where versions tell it.
@@ -162,9 +174,14 @@ impl<P: Place> Subject<P> {
     /// # Errors
     /// The subject's own.
     pub(crate) async fn agrees_with_sql(&self, id: i64) -> Result<Option<bool>> {
-        let Way::WriteBack(back) = &self.way else { return Ok(None) };
-        let committed = P::Table::select(&mut *back.pools.readers().get().await?, id).await?;
-        Ok(Some(back.handle.get(&id).await? == committed))
+        match &self.way {
+            Way::WriteBack(back) => {
+                let committed = P::Table::select(&mut *back.pools.readers().get().await?, id).await?;
+                Ok(Some(back.handle.get(&id).await? == committed))
+            }
+            Way::Counters(likes) => likes.agrees_with_sql(id).await.map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Ends when all that was acknowledged is in SQL.
@@ -174,6 +191,7 @@ impl<P: Place> Subject<P> {
     pub(crate) async fn settle(&self) -> Result<()> {
         match &self.way {
             Way::WriteBack(back) => Ok(back.handle.flush().await?),
+            Way::Counters(likes) => Ok(likes.handle.flush().await?),
             _ => Ok(()),
         }
     }
@@ -185,6 +203,7 @@ impl<P: Place> Subject<P> {
     pub(crate) async fn rows_flushed(&self) -> Result<Option<u64>> {
         match &self.way {
             Way::WriteBack(back) => Ok(Some(back.handle.stats().await?.flushed)),
+            Way::Counters(likes) => Ok(Some(likes.handle.stats().await?.flushed)),
             _ => Ok(None),
         }
     }
@@ -200,6 +219,7 @@ impl<P: Place> Subject<P> {
             Way::WriteThrough(handle) => drop(handle.get_many(ids).await?),
             Way::WriteAround(around) => drop(around.handle.get_many(ids).await?),
             Way::WriteBack(back) => drop(back.handle.get_many(ids).await?),
+            Way::Counters(likes) => drop(likes.handle.get_many(ids).await?),
         }
         self.looks.take();
         Ok(())

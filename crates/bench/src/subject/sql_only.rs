@@ -26,6 +26,7 @@ pub(super) async fn upsert<T: Entries>(pools: &Pools<Connection<T>>, row: Row, c
     let rows = match commit {
         Commit::Statement => T::upsert(&mut conn, &[row]).await?,
         Commit::Transaction => T::upsert_in_transaction(&mut conn, row).await?,
+        Commit::Increment => T::increment(&mut conn, row.id).await?,
     };
-    rows.into_iter().next().context("the upsert returned no row")
+    rows.into_iter().next().context("the write returned no row")
 }

@@ -1,15 +1,17 @@
 //! Ours.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use writeway_around::WriteAround;
-use writeway_back::WriteBack;
+use writeway_back::{Counters, WriteBack};
 use writeway_core::change::Written;
-use writeway_core::sql::{Pools, Sql};
+use writeway_core::sql::{Pools, Sql, SqlCounts};
 use writeway_through::WriteThrough;
 
 use super::{Commit, Done, TIME_TO_LIVE};
 use crate::place::Place;
-use crate::table::{Connection, Entries, Row};
+use crate::table::{Amount, Connection, Entries, Row};
 
 impl Done {
     fn of(written: Written<Row>) -> Result<Self> {
@@ -19,8 +21,18 @@ impl Done {
 }
 
 /// Strict writes are transactions in any case.
-pub(super) async fn put_through<T: Entries>(to: &WriteThrough<Sql<T>>, row: Row) -> Result<Done> {
-    Done::of(to.put(row).await?)
+pub(super) async fn write_through<T: Entries>(to: &WriteThrough<Sql<T>>, row: Row, commit: Commit) -> Result<Done> {
+    if commit != Commit::Increment {
+        return Done::of(to.put(row).await?);
+    }
+    let mut tx = to.begin().await?;
+    let row = one(T::increment(tx.transaction().connection(), row.id).await?)?;
+    to.publish(&mut tx, &row);
+    Ok(Done { version: row.version, effect: Some(tx.commit().await?) })
+}
+
+fn one(rows: Vec<Row>) -> Result<Row> {
+    rows.into_iter().next().context("the write returned no row")
 }
 
 /// Write-back, and a look at what is in SQL.
@@ -42,6 +54,41 @@ pub(super) async fn put_back<T: Entries>(to: &WriteBack<Sql<T>>, row: Row) -> Re
     Ok(Done { version: 1, effect: None })
 }
 
+/// Counters over the amounts.
+pub(crate) struct Likes<T: Entries> {
+    pub(super) handle: Counters<SqlCounts<T::Counted>>,
+    pools: Pools<Connection<T>>,
+}
+
+/// Fewer batches than by default, each with more increments: readers count what is on its way, so SQL may lag.
+pub(crate) const LIKES: (u16, Duration) = (4, Duration::from_secs(1));
+
+/// Counters, where rows would be [`back`].
+pub(crate) async fn likes<P: Place>(place: &P, namespace: &str) -> Result<Likes<P::Table>> {
+    let (pools, (shards, max_delay)) = (place.pools().clone(), LIKES);
+    let builder = Counters::builder(SqlCounts::new(pools.clone())).namespace(namespace).time_to_live(TIME_TO_LIVE);
+    let builder = builder.shards(shards).max_delay(max_delay).migrate().allow_volatile_changes();
+    Ok(Likes { handle: builder.build(place.journal().await?).await?, pools })
+}
+
+impl<T: Entries> Likes<T> {
+    pub(super) async fn like(&self, id: i64) -> Result<Done> {
+        let _ticket = self.handle.add(&id, Amount { amount: 1 }).await?;
+        Ok(Done { version: 1, effect: None })
+    }
+
+    /// Of the row, what is counted.
+    pub(super) async fn read(&self, id: i64) -> Result<Option<Row>> {
+        let counted = self.handle.get(&id).await?;
+        Ok(counted.map(|Amount { amount }| Row { id, amount, note: String::new(), version: 1 }))
+    }
+
+    pub(super) async fn agrees_with_sql(&self, id: i64) -> Result<bool> {
+        let committed = T::select(&mut *self.pools.readers().get().await?, id).await?;
+        Ok(self.handle.get(&id).await?.map(|counted| counted.amount) == committed.map(|row| row.amount))
+    }
+}
+
 /// Write-around, strict or not.
 pub(crate) struct Around<T: Entries> {
     pub(super) handle: WriteAround<Sql<T>>,
@@ -50,13 +97,15 @@ pub(crate) struct Around<T: Entries> {
 
 impl<T: Entries> Around<T> {
     pub(super) async fn write(&self, row: Row, commit: Commit) -> Result<Done> {
-        if self.strict || commit == Commit::Statement {
+        if commit == Commit::Statement || self.strict && commit == Commit::Transaction {
             return Done::of(self.handle.put(row).await?);
         }
-        // An eventual `put` is one autocommit statement; where a transaction is asked for, it gets one like everybody else.
+        // An eventual `put` is one autocommit statement; where a transaction is asked for, it gets one like everybody else. What is no
+        // put is the application's own statement, in a transaction in any case.
         let mut tx = self.handle.begin().await?;
-        let written = T::upsert(tx.transaction().connection(), &[row]).await?;
-        let row = written.into_iter().next().context("the upsert returned no row")?;
+        let conn = tx.transaction().connection();
+        let row =
+            one(if commit == Commit::Increment { T::increment(conn, row.id).await? } else { T::upsert(conn, &[row]).await? })?;
         self.handle.touch(&mut tx, &row.id);
         Ok(Done { version: row.version, effect: Some(tx.commit().await?) })
     }

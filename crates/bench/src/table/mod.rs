@@ -5,7 +5,7 @@ mod sqlite;
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
-use writeway_core::sql::{Bookkeeping, SqlTable};
+use writeway_core::sql::{Bookkeeping, CountTable, SqlTable};
 
 pub(crate) use postgres::PgEntries;
 pub(crate) use sqlite::SqliteEntries;
@@ -23,6 +23,14 @@ pub(crate) struct Row {
     pub(crate) version: i64,
 }
 
+/// What is counted of a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Queryable, Selectable)]
+#[diesel(table_name = entries)]
+pub(crate) struct Amount {
+    pub(crate) amount: i64,
+}
+writeway_core::counts!(Amount { amount });
+
 /// The table as Writeway is told of it, and as those see it who do without.
 pub(crate) trait Entries: SqlTable<Key = i64, Row = Row, Connection: Bookkeeping> {
     /// Makes the table. Each row's versions are numbered 1, 2, 3 …, whoever writes it.
@@ -35,6 +43,15 @@ pub(crate) trait Entries: SqlTable<Key = i64, Row = Row, Connection: Bookkeeping
 
     /// One upsert in a transaction of its own.
     fn upsert_in_transaction(conn: &mut Self::Connection, row: Row) -> impl Future<Output = QueryResult<Vec<Row>>> + Send;
+
+    /// The table as one of counters.
+    type Counted: CountTable<Key = i64, Counts = Amount, Connection = Self::Connection>;
+
+    /// One more of a row, in one statement.
+    fn increment(conn: &mut Self::Connection, id: i64) -> impl Future<Output = QueryResult<Vec<Row>>> + Send;
+
+    /// The amounts of all rows together.
+    fn total(conn: &mut Self::Connection) -> impl Future<Output = QueryResult<i64>> + Send;
 
     /// The version of every row.
     fn versions(conn: &mut Self::Connection) -> impl Future<Output = QueryResult<Vec<(i64, i64)>>> + Send;

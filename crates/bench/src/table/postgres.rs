@@ -1,12 +1,14 @@
 //! The table in PostgreSQL.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use diesel::upsert::excluded;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
-use writeway_core::bulk_upsert;
-use writeway_core::sql::{Cached, SqlTable};
+use writeway_core::sql::{Cached, CountTable, SqlTable};
+use writeway_core::{bulk_add, bulk_upsert};
 
-use super::{Entries, Row, entries, note_bytes};
+use super::{Amount, Entries, Row, entries, note_bytes};
 
 pub(crate) struct PgEntries;
 
@@ -71,7 +73,38 @@ impl Entries for PgEntries {
         conn.transaction(async |conn| Self::upsert(conn, &[row]).await).await
     }
 
+    type Counted = PgCounted;
+
+    async fn increment(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<Vec<Row>> {
+        let one_more = diesel::update(entries::table.find(id)).set(entries::amount.eq(entries::amount + 1));
+        Cached(one_more.returning(Row::as_returning())).load(conn).await
+    }
+
+    async fn total(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
+        diesel::select(sql::<BigInt>("(SELECT coalesce(sum(amount), 0)::bigint FROM entries)")).get_result(conn).await
+    }
+
     async fn versions(conn: &mut AsyncPgConnection) -> QueryResult<Vec<(i64, i64)>> {
         entries::table.select((entries::id, entries::version)).load(conn).await
+    }
+}
+
+// An upsert would need the other columns.
+bulk_add!(add_amounts on entries: (i64, Amount) { key [id], add [amount], existing only });
+
+pub(crate) struct PgCounted;
+
+impl CountTable for PgCounted {
+    type Connection = AsyncPgConnection;
+    type Key = i64;
+    type Counts = Amount;
+
+    async fn fetch(conn: &mut AsyncPgConnection, keys: &[i64]) -> QueryResult<Vec<(i64, Amount)>> {
+        let rows = entries::table.filter(entries::id.eq_any(keys)).select((entries::id, Amount::as_select()));
+        rows.load(conn).await
+    }
+
+    async fn add(conn: &mut AsyncPgConnection, increments: &[(i64, Amount)]) -> QueryResult<Vec<(i64, Amount)>> {
+        add_amounts(conn, increments).await
     }
 }

@@ -1,14 +1,15 @@
 //! The table in SQLite, where `RETURNING` does not see what a trigger does: the upsert itself counts the versions.
 
-use diesel::dsl::{AsSelect, SqlTypeOf};
+use diesel::dsl::{AsSelect, SqlTypeOf, sql};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::Sqlite;
 use diesel_async::{AsyncConnection, RunQueryDsl};
-use writeway_core::sql::{AsyncSqliteConnection, SqlTable};
+use writeway_core::bulk_add;
+use writeway_core::sql::{AsyncSqliteConnection, CountTable, SqlTable};
 
-use super::{Entries, Row, entries, note_bytes};
+use super::{Amount, Entries, Row, entries, note_bytes};
 
 pub(crate) struct SqliteEntries;
 
@@ -91,7 +92,38 @@ impl Entries for SqliteEntries {
         conn.transaction(async |conn| Self::upsert(conn, &[row]).await).await
     }
 
+    type Counted = SqliteCounted;
+
+    async fn increment(conn: &mut AsyncSqliteConnection, id: i64) -> QueryResult<Vec<Row>> {
+        let one_more = (entries::amount.eq(entries::amount + 1), entries::version.eq(entries::version + 1));
+        diesel::update(entries::table.find(id)).set(one_more).returning(Row::as_returning()).load(conn).await
+    }
+
+    async fn total(conn: &mut AsyncSqliteConnection) -> QueryResult<i64> {
+        diesel::select(sql::<BigInt>("(SELECT coalesce(sum(amount), 0) FROM entries)")).get_result(conn).await
+    }
+
     async fn versions(conn: &mut AsyncSqliteConnection) -> QueryResult<Vec<(i64, i64)>> {
         entries::table.select((entries::id, entries::version)).load(conn).await
+    }
+}
+
+// An upsert would need the other columns.
+bulk_add!(add_amounts on entries: (i64, Amount) { key [id], add [amount], existing only } in Sqlite);
+
+pub(crate) struct SqliteCounted;
+
+impl CountTable for SqliteCounted {
+    type Connection = AsyncSqliteConnection;
+    type Key = i64;
+    type Counts = Amount;
+
+    async fn fetch(conn: &mut AsyncSqliteConnection, keys: &[i64]) -> QueryResult<Vec<(i64, Amount)>> {
+        let rows = entries::table.filter(entries::id.eq_any(keys)).select((entries::id, Amount::as_select()));
+        rows.load(conn).await
+    }
+
+    async fn add(conn: &mut AsyncSqliteConnection, increments: &[(i64, Amount)]) -> QueryResult<Vec<(i64, Amount)>> {
+        add_amounts(conn, increments).await
     }
 }
