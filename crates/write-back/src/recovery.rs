@@ -12,8 +12,9 @@
 //!      epoch after `known`: from here on numbers were given twice. If the log does not reach back to what is common, nothing that
 //!      was restored can be judged: all of it is set aside.
 //!    * The open batch: of what the log has of it, the changes are dropped, and what was frozen into it in the part that was lost:
-//!      dirty keys that the log names in it. What the log lacks of it is dirty again; so is all of it if its number was used by
-//!      another since; else it is kept.
+//!      dirty keys that the log names in it. What the log lacks of it is dirty again; so is all of a batch that the log does not
+//!      name. It is not kept: another state of the server may have given it up, and would not know that it is in SQL after all if
+//!      the log said so under the old name.
 //!    * A dirty key that the log names in a later batch is superseded: whole keys are flushed, so what SQL has is newer. So is a dead
 //!      letter of that key. On a server that comes back it is set aside: it may be newer.
 //!    * Last: a new incarnation on this server. Clean entries and fill leases of earlier ones are nothing from here on.
@@ -51,11 +52,11 @@ struct Plan {
 /// The open batch.
 #[derive(Debug, PartialEq, Eq)]
 enum Open {
-    /// It goes on, or there is none.
-    Keep,
+    /// There is none.
+    Nothing,
     /// SQL has these keys of it. What was frozen further than is known here is dirty yet.
     InSql { id: BatchId, keys: Vec<Bytes>, whole: bool },
-    /// It is not in SQL, and another took its number.
+    /// It is not in SQL, and never will be under this name.
     Dissolve(BatchId),
 }
 
@@ -82,8 +83,8 @@ fn plan(found: &Found, opened: Opened, diverged: bool) -> Plan {
     let logged = opened.log.iter().find(|logged| found.open == Some(logged.id));
     let open = match (found.open, logged) {
         (Some(id), Some(logged)) => Open::InSql { id, keys: logged.keys.clone(), whole: found.whole },
-        (Some(id), None) if id.batch <= opened.batch => Open::Dissolve(id),
-        _ => Open::Keep,
+        (Some(id), None) => Open::Dissolve(id),
+        (None, _) => Open::Nothing,
     };
     let later = opened.log.into_iter().filter(|logged| !is_common(logged) && found.open != Some(logged.id));
     let dirty = match later.flat_map(|logged| logged.keys).collect() {
@@ -168,7 +169,7 @@ impl<S: FencedStore> Engine<S> {
     /// Says how much of a batch that is in SQL was not.
     async fn recover_open(&self, at: &At, open: &Open) -> Result<u64> {
         let (id, mut left) = match open {
-            Open::Keep => return Ok(0),
+            Open::Nothing => return Ok(0),
             Open::Dissolve(id) => (*id, 1),
             Open::InSql { id, keys, whole } => {
                 // All of it before any is released: from then on the batch counts as whole.
@@ -268,8 +269,9 @@ mod tests {
 
     #[test]
     fn a_server_that_lost_nothing_keeps_everything() {
-        let kept = Plan { open: Open::Keep, dirty: superseded("") };
-        assert_eq!(planned(3, Some(id(1, 3)), opened(2, &[(id(1, 2), "a")])), kept);
+        let kept = Plan { open: Open::Nothing, dirty: superseded("") };
+        let returned = Plan { open: Open::Dissolve(id(1, 3)), dirty: superseded("") };
+        assert_eq!(planned(3, Some(id(1, 3)), opened(2, &[(id(1, 2), "a")])), returned, "under its old name it is never flushed");
         assert_eq!(planned(2, None, opened(2, &[])), kept, "a log that was trimmed");
     }
 
@@ -296,7 +298,7 @@ mod tests {
             Open::InSql { id: id(1, 3), keys, whole: false },
             "invariant violated: what sql has of a batch is not flushed again"
         );
-        assert_eq!(plan(&found, opened(2, &[(id(1, 2), "a b")]), false).open, Open::Keep, "it is not in sql");
+        assert_eq!(plan(&found, opened(2, &[(id(1, 2), "a b")]), false).open, Open::Dissolve(id(1, 3)), "it is not in sql");
     }
 
     #[test]
