@@ -13,7 +13,8 @@
 //!      was restored can be judged: all of it is set aside.
 //!    * The open batch: of what the log has of it, the changes are dropped, and what was frozen into it in the part that was lost:
 //!      dirty keys that the log names in it. If it was split in the part that was lost, the log has it under a later number of the same
-//!      epoch. What the log lacks of it is dirty again; so is all of it if its number was used by another since; else it is kept.
+//!      epoch. What the log lacks of it is dirty again; so is all of a batch that the log does not name. It is not kept: another state
+//!      of the server may have given it up, and would not know that it is in SQL after all if the log said so under the old name.
 //!    * A dirty key that the log names in a later batch is superseded: whole keys are flushed, so what SQL has is newer. So is a dead
 //!      letter of that key. On a server that comes back it is set aside: it may be newer.
 //!    * Last: a new incarnation on this server. Clean entries and fill leases of earlier ones are nothing from here on.
@@ -51,11 +52,11 @@ struct Plan {
 /// The open batch.
 #[derive(Debug, PartialEq, Eq)]
 enum Open {
-    /// It goes on, or there is none.
-    Keep,
+    /// There is none.
+    Nothing,
     /// SQL has these keys of it. What was frozen further than is known here is dirty yet.
     InSql { id: BatchId, keys: Vec<Bytes>, whole: bool },
-    /// It is not in SQL, and another took its number.
+    /// It is not in SQL, and never will be under this name.
     Dissolve(BatchId),
 }
 
@@ -85,8 +86,8 @@ fn plan(found: &Found, opened: Opened, diverged: bool) -> Plan {
     let part = logged.map(|logged| logged.id);
     let open = match (found.open, logged) {
         (Some(id), Some(logged)) => Open::InSql { id, keys: logged.keys.clone(), whole: found.whole && logged.id == id },
-        (Some(id), None) if id.batch <= opened.batch => Open::Dissolve(id),
-        _ => Open::Keep,
+        (Some(id), None) => Open::Dissolve(id),
+        (None, _) => Open::Nothing,
     };
     let later = opened.log.into_iter().filter(|logged| !is_common(logged) && part != Some(logged.id));
     let dirty = match later.flat_map(|logged| logged.keys).collect() {
@@ -100,8 +101,9 @@ fn plan(found: &Found, opened: Opened, diverged: bool) -> Plan {
 /// Step 3: whether another server was in use since the shard was installed on the one that it knows.
 fn has_diverged(status: &Status, opened: &Opened) -> bool {
     let elsewhere = opened.log.iter().any(|logged| logged.id.epoch > status.epoch);
-    // The open batch is in effect, and somebody may have flushed it who had less of it.
-    let unclear = status.open > 0 && opened.batch > status.over && opened.epoch > status.epoch + 1;
+    // Somebody opened the shard who did not come so far as to tell this server; or it was another server's, where they may have
+    // flushed less of the open batch, or given it up.
+    let unclear = status.open > 0 && opened.epoch > status.epoch + 1;
     status.installed && (elsewhere || unclear)
 }
 
@@ -168,11 +170,11 @@ impl<S: FencedStore> Engine<S> {
         Ok(())
     }
 
-    /// Says how much of a batch that is in SQL was not.
+    /// Says how much of a batch of which SQL has something was not.
     async fn recover_open(&self, at: &At, open: &Open) -> Result<u64> {
-        let (id, mut left) = match open {
-            Open::Keep => return Ok(0),
-            Open::Dissolve(id) => (*id, 1),
+        let (id, in_sql, mut left) = match open {
+            Open::Nothing => return Ok(0),
+            Open::Dissolve(id) => (*id, false, 1),
             Open::InSql { id, keys, whole } => {
                 // All of it before any is released: from then on the batch counts as whole.
                 for page in keys.chunks(PAGE).filter(|_| !whole) {
@@ -182,10 +184,10 @@ impl<S: FencedStore> Engine<S> {
                 for page in keys.chunks(PAGE) {
                     left = self.ask(self.journal.release(at, *id, Release::Drop(page))).await?;
                 }
-                (*id, left)
+                (*id, true, left)
             }
         };
-        let returned = left;
+        let returned = if in_sql { left } else { 0 };
         while left > 0 {
             left = self.ask(self.journal.release(at, id, Release::Dissolve)).await?;
         }
@@ -271,8 +273,9 @@ mod tests {
 
     #[test]
     fn a_server_that_lost_nothing_keeps_everything() {
-        let kept = Plan { open: Open::Keep, dirty: superseded("") };
-        assert_eq!(planned(3, Some(id(1, 3)), opened(2, &[(id(1, 2), "a")])), kept);
+        let kept = Plan { open: Open::Nothing, dirty: superseded("") };
+        let returned = Plan { open: Open::Dissolve(id(1, 3)), dirty: superseded("") };
+        assert_eq!(planned(3, Some(id(1, 3)), opened(2, &[(id(1, 2), "a")])), returned, "under its old name it is never flushed");
         assert_eq!(planned(2, None, opened(2, &[])), kept, "a log that was trimmed");
     }
 
@@ -299,7 +302,7 @@ mod tests {
             Open::InSql { id: id(1, 3), keys, whole: false },
             "invariant violated: what sql has of a batch is not flushed again"
         );
-        assert_eq!(plan(&found, opened(2, &[(id(1, 2), "a b")]), false).open, Open::Keep, "it is not in sql");
+        assert_eq!(plan(&found, opened(2, &[(id(1, 2), "a b")]), false).open, Open::Dissolve(id(1, 3)), "it is not in sql");
     }
 
     #[test]
@@ -362,5 +365,9 @@ mod tests {
             "invariant violated: a server that comes back is compared"
         );
         assert!(has_diverged(&status(2, 3, 1), &at(4, 4, &[(id(2, 4), "a")])), "perhaps by somebody who had less of it");
+        assert!(
+            has_diverged(&status(2, 3, 1), &at(4, 3, &[(id(1, 3), "a")])),
+            "invariant violated: an open batch that another server may have given up is compared"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Counters: one table of one shard, and tasks that add, read and flush through handles as users build them.
 
+mod everything;
 mod failures;
 mod orders;
 mod restarts;
@@ -158,6 +159,20 @@ impl App {
                 let durable = Durable { at: app.world.tick(), key: KEY, value: Some(by) };
                 app.durable.lock().expect("nothing panics under it").push(durable);
             }
+        })
+    }
+
+    /// A task that does all of it, by turns, with what is dropped by its caller. Takes three digits.
+    fn busies_itself(&self, first: u64) -> &Self {
+        self.task("is busy", move |app| async move {
+            let _ = app.world.cancellable(app.add(KEY, first)).await;
+            app.read(KEY).await;
+            drop(app.add(OTHER, first).await);
+            drop(app.add(KEY, first << 4).await);
+            app.read(KEY).await;
+            app.read(OTHER).await;
+            drop(app.add(KEY, first << 8).await);
+            app.journal.drained().await;
         })
     }
 

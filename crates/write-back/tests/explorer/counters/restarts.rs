@@ -114,3 +114,16 @@ fn a_counter_that_is_set_aside_with_a_restart() {
     let counts = report.assert_complete().counts;
     assert!(counts.restarts > 0 && counts.parks > 0 && counts.batches > 0, "{report}");
 }
+
+#[test]
+fn a_counter_that_is_set_aside_and_two_servers_by_turns() {
+    let report =
+        explore("an add that is set aside, a later one, two servers by turns").evictions(2).preemptions(up_to(0)).run(|world| {
+            let site = Site::new(world).refusing(&[(A, 3)]).with(Journal::alternating);
+            let apps = site.apps::<1>();
+            apps[0].adds_and_redrives([A, B]);
+            site.explore(apps)
+        });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.parks > 0 && counts.batches > 0, "{report}");
+}
