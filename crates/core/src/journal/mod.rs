@@ -194,8 +194,6 @@ pub enum Settled {
 pub struct Freeze {
     /// Only those that this process can read: of this schema version.
     pub schema: u32,
-    /// Only those that have waited for so long; zero for all.
-    pub waited: Duration,
     /// No more than so many.
     pub max_keys: u64,
     /// No further one once there are so many bytes.

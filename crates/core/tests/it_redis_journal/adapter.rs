@@ -6,8 +6,8 @@ use writeway_core::cache::{Ask, Entries, Fill, Lease, Lookup};
 use writeway_core::entry::{DIRTY, FORMAT, MAGIC};
 use writeway_core::error::{Kind, Outcome};
 use writeway_core::journal::{
-    Accept, Accepted, Ack, At, BatchId, Bound, Bounds, Claimed, Found, Freeze, Install, Installed, Journal, PAGE, Park, Reason,
-    Release, Settled, Shard, Status, Version,
+    Accept, Accepted, Ack, At, BatchId, Bound, Bounds, Claimed, Found, Install, Installed, Journal, PAGE, Park, Reason, Release,
+    Settled, Shard, Status, Version,
 };
 use writeway_core::runtime::{Runtime, Tokio};
 
@@ -27,8 +27,6 @@ async fn a_change_goes_round_from_accept_to_acknowledge() {
     let ask = Ask { key: post("1"), id: id(1), discard: true };
     assert_eq!(journal.lease(std::slice::from_ref(&ask), HOLD).await.ok(), Some(vec![Lease::Dirty(value("ada"))]));
     assert_eq!(became(&journal, "1", 1, version(1, 1)).await, Settled::Pending);
-    let patient = Freeze { waited: Duration::from_secs(600), ..ALL };
-    assert_eq!(journal.claim(&at, 0, patient).await.ok(), Some(None), "nothing is due");
 
     let batch = claim(&journal, &at).await;
     assert_eq!((batch.id, batch.whole), (BatchId { epoch: 1, batch: 1 }, true));

@@ -272,8 +272,6 @@ impl Draw<'_> {
         let wide = self.wide();
         let freeze = Freeze {
             schema: self.schema(),
-            // Between two steps of a wide run there is always time: what is due must not hang on how much.
-            waited: Duration::from_millis(if wide { 0 } else { [0, 0, 0, 0, 1, 20, HOUR][self.rng.usize(..7)] }),
             max_keys: if wide { [250, 500, 5_000][self.rng.usize(..3)] } else { self.rng.u64(1..6) },
             max_bytes: if wide || self.rng.bool() { 1 << 40 } else { self.rng.u64(1..80) },
             suspects_first: self.rng.bool(),

@@ -135,7 +135,7 @@ impl Op {
                 cmd.arg(&identity.0).arg(epoch).arg(batch).arg(diverged.map_or(String::new(), |epoch| epoch.to_string()))
             }
             Op::Claim { epoch, from, freeze } => {
-                cmd.arg(epoch).arg(from).arg(&freeze.schema.to_be_bytes()[..]).arg(millis(freeze.waited));
+                cmd.arg(epoch).arg(from).arg(&freeze.schema.to_be_bytes()[..]);
                 cmd.arg(freeze.max_keys).arg(freeze.max_bytes).arg(u8::from(freeze.suspects_first))
             }
             Op::Acknowledge { epoch, batch, acks } => {

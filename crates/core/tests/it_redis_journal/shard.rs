@@ -13,8 +13,7 @@ use writeway_core::runtime::{Runtime, Tokio};
 use crate::redis_support::*;
 
 /// All that is dirty.
-pub(crate) const ALL: Freeze =
-    Freeze { schema: 0, waited: Duration::ZERO, max_keys: 1_000, max_bytes: 1 << 20, suspects_first: false };
+pub(crate) const ALL: Freeze = Freeze { schema: 0, max_keys: 1_000, max_bytes: 1 << 20, suspects_first: false };
 pub(crate) const ROOM: Bounds = Bounds { keys: 1 << 20, bytes: 1 << 30, age: Duration::from_secs(3_600) };
 
 pub(crate) fn shard() -> Shard {

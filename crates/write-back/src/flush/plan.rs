@@ -8,18 +8,13 @@ use writeway_core::journal::{Item, Status};
 
 use crate::settings::Settings;
 
-/// Whether the shard has something to flush now, and for how long a change must have waited to take part.
-pub(super) fn due(status: &Status, settings: &Settings, urgent: bool) -> Option<Duration> {
+/// Whether the shard has something to flush now. When its oldest change has waited long enough, all are taken: few large batches cost
+/// less than many small ones, and what is taken early is not written more often than once in that time.
+pub(super) fn due(status: &Status, settings: &Settings, urgent: bool) -> bool {
     let ready = status.dirty.saturating_sub(status.delayed);
     let pressure = ready >= settings.max_batch as u64 || status.dirty_bytes >= settings.max_batch_bytes as u64;
-    if ready + status.open == 0 {
-        None
-    } else if urgent || pressure {
-        Some(Duration::ZERO)
-    } else {
-        let old = status.oldest.is_some_and(|oldest| oldest >= settings.max_delay);
-        (status.open > 0 || old).then_some(settings.max_delay)
-    }
+    let old = status.oldest.is_some_and(|oldest| oldest >= settings.max_delay);
+    ready + status.open > 0 && (urgent || pressure || old || status.open > 0)
 }
 
 /// Whether what failed alone goes before the others in the next batch that is frozen: by turns. An open batch, which is only tried
@@ -82,15 +77,15 @@ mod tests {
     fn age_count_bytes_and_a_barrier_make_it_due() {
         let settings = Settings::default();
         let due = |status: Status, urgent| due(&status, &settings, urgent);
-        assert_eq!(due(status(0, 0, 0), true), None);
-        assert_eq!(due(status(1, 199, 0), false), None);
-        assert_eq!(due(status(1, 200, 0), false), Some(settings.max_delay));
-        assert_eq!(due(status(1, 0, 0), true), Some(Duration::ZERO));
-        assert_eq!(due(status(1_000, 0, 0), false), Some(Duration::ZERO));
-        assert_eq!(due(Status { dirty_bytes: 4 << 20, ..status(1, 0, 0) }, false), Some(Duration::ZERO));
-        assert_eq!(due(status(0, 0, 1), false), Some(settings.max_delay), "an open batch is finished first");
+        assert!(!due(status(0, 0, 0), true));
+        assert!(!due(status(1, 199, 0), false));
+        assert!(due(status(1, 200, 0), false));
+        assert!(due(status(1, 0, 0), true));
+        assert!(due(status(1_000, 0, 0), false));
+        assert!(due(Status { dirty_bytes: 4 << 20, ..status(1, 0, 0) }, false));
+        assert!(due(status(0, 0, 1), false), "an open batch is finished first");
         let delayed = Status { delayed: 2, ..status(2, 900, 0) };
-        assert_eq!(due(delayed, true), None, "what is held back is not due");
+        assert!(!due(delayed, true), "what is held back is not due");
     }
 
     #[test]

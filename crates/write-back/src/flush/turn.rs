@@ -170,7 +170,7 @@ where
             if !mine && (away || (!urgent && installed && !is_overdue(&status, &self.settings))) {
                 return Ok(self.yield_to_its_owner(shard, desk).await);
             }
-            if installed && due.is_none() {
+            if installed && !due {
                 return Ok(plan::sleep(&status, &self.settings));
             }
             desk.leads = self.lead(shard).await?;
@@ -183,7 +183,9 @@ where
                 None => self.open(shard).await?.at,
             };
             desk.at = Some(at.clone());
-            let Some(waited) = due else { continue };
+            if !due {
+                continue;
+            }
             if status.open > 0 && (status.tries > 0 || desk.trouble.is_failing()) {
                 self.probe(shard, &at).await?;
             }
@@ -191,7 +193,7 @@ where
             let (max_keys, max_bytes) = (self.settings.max_batch as u64, self.settings.max_batch_bytes as u64);
             desk.suspects_first = plan::suspects_first(desk.suspects_first, &status);
             let freeze =
-                Freeze { schema, waited, max_keys: desk.trouble.limit(max_keys), max_bytes, suspects_first: desk.suspects_first };
+                Freeze { schema, max_keys: desk.trouble.limit(max_keys), max_bytes, suspects_first: desk.suspects_first };
             match self.batch(shard, desk, &at, freeze, status.dead).await? {
                 Done::Flushed => desk.trouble.landed(max_keys),
                 // What is there now has not failed yet.

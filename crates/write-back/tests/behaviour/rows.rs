@@ -61,7 +61,7 @@ async fn a_batch_of_many_pages_that_was_half_acknowledged_drains() {
     let install = Install { identity, epoch: opened.epoch, batch: opened.batch, diverged: None };
     assert_eq!(journal.install(&shard, &install).await.expect("install"), Installed::Ready);
     let at = At { shard, epoch: opened.epoch };
-    let all = Freeze { schema: 0, waited: Duration::ZERO, max_keys: 1_000, max_bytes: 1 << 20, suspects_first: false };
+    let all = Freeze { schema: 0, max_keys: 1_000, max_bytes: 1 << 20, suspects_first: false };
     let (mut items, mut whole) = (Vec::new(), false);
     while !whole {
         let page = journal.claim(&at, items.len() as u64, all).await.expect("led").expect("due");

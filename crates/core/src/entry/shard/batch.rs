@@ -49,8 +49,7 @@ impl ShardState {
             self.meta.as_mut()?.open = Some(open);
             return Some(open);
         }
-        let longest = u64::try_from(freeze.waited.as_millis()).unwrap_or(u64::MAX);
-        let due = self.queue.iter().take_while(|(since, _)| now.saturating_sub(*since) >= longest).take(SCAN);
+        let due = self.queue.iter().take(SCAN);
         let (mut keys, mut suspect, mut passed) = (Vec::new(), None, Vec::new());
         let mut bytes = open.bytes;
         for (since, key) in due {

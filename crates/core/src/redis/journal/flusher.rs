@@ -11,7 +11,7 @@ use crate::journal::{Ack, At, BatchId, Claimed, Found, Freeze, Identity, Install
 use crate::redis::call::Repeat;
 use crate::redis::link::Link;
 use crate::redis::script::journal::{ACKNOWLEDGE, CLAIM, INSTALL, LEAD, STATUS};
-use crate::redis::{millis, reply, whole_millis};
+use crate::redis::{millis, reply};
 
 impl RedisJournal {
     pub(super) async fn look(&self, shard: &Shard) -> Result<Status> {
@@ -129,7 +129,7 @@ impl RedisJournal {
             keys: &[],
             arguments: &|link, cmd| {
                 led(at, link, cmd);
-                cmd.arg(exact(from)).arg(&freeze.schema.to_be_bytes()[..]).arg(whole_millis(freeze.waited));
+                cmd.arg(exact(from)).arg(&freeze.schema.to_be_bytes()[..]);
                 cmd.arg(exact(freeze.max_keys)).arg(exact(freeze.max_bytes)).arg(u8::from(freeze.suspects_first));
             },
             repeat: Repeat::WhenBroken,

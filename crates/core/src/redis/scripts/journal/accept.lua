@@ -20,11 +20,12 @@ end
 -- Of the changes that would be replaced: the first version, the bytes, of increments the schema; and what each key would hold. A
 -- key counts as often as it is named.
 local at = #KEYS[1] - 1
-local first, size, schemas, last, values = {}, {}, {}, {}, {}
+local first, size, schemas, last, values, queued = {}, {}, {}, {}, {}, {}
 local new, before, after, fit = 0, 0, 0, true
 for n = 5, #KEYS do
   local key, value = KEYS[n], ARGV[2 * n - 3]
-  local head = redis.call('GETRANGE', key, 0, 41)
+  -- Most entries of counters are shorter, and whole.
+  local head = redis.call('GETRANGE', key, 0, 511)
   local kind = string.sub(head, 1, 3)
   if #head >= 3 and string.sub(head, 1, 1) == '\215' and kind ~= '\215C\1' and kind ~= '\215D\1' then
     return {'FOREIGN', time[1], time[2]}
@@ -33,10 +34,12 @@ for n = 5, #KEYS do
     new = new + 1
   elseif kind == '\215D\1' then
     first[key] = #head >= 39 and string.sub(head, 24, 39) or string.rep('\0', 16)
-    size[key] = math.max(0, redis.call('STRLEN', key) - 39)
+    local whole = #head < 512
+    size[key] = math.max(0, (whole and #head or redis.call('STRLEN', key)) - 39)
+    queued[key] = true
     before = before + size[key]
-    if not last[key] and (counts(value) or counts(string.sub(head, 40))) then
-      last[key], schemas[key] = redis.call('GETRANGE', key, 39, -1), string.sub(head, 4, 7)
+    if not last[key] and (counts(value) or counts(string.sub(head, 40, 42))) then
+      last[key], schemas[key] = whole and string.sub(head, 40) or redis.call('GETRANGE', key, 39, -1), string.sub(head, 4, 7)
     end
   end
   if last[key] and (counts(value) or counts(last[key])) then
@@ -50,16 +53,18 @@ if not fit then
   return {'UNFIT', time[1], time[2]}
 end
 
-local oldest = tonumber(redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]) or now
-local frozen = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
-if frozen then
-  oldest = math.min(oldest, (struct.unpack('>I8', redis.call('HGET', KEYS[4], 'h' .. frozen))))
-end
-if new > 0 and now - oldest > tonumber(ARGV[5]) then
-  return {'FULL', 'AGE', time[1], time[2]}
-end
-if new > 0 and redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) + new > tonumber(ARGV[3]) then
-  return {'FULL', 'KEYS', time[1], time[2]}
+if new > 0 then
+  local oldest = tonumber(redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]) or now
+  local frozen = redis.call('ZRANGE', KEYS[3], 0, 0)[1]
+  if frozen then
+    oldest = math.min(oldest, (struct.unpack('>I8', redis.call('HGET', KEYS[4], 'h' .. frozen))))
+  end
+  if now - oldest > tonumber(ARGV[5]) then
+    return {'FULL', 'AGE', time[1], time[2]}
+  end
+  if redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) + new > tonumber(ARGV[3]) then
+    return {'FULL', 'KEYS', time[1], time[2]}
+  end
 end
 local bytes = tonumber(meta[6] or 0)
 if after > before and bytes + (meta[7] or 0) + after - before > tonumber(ARGV[4]) then
@@ -78,7 +83,10 @@ for n = 5, #KEYS do
     schemas[key] = schema
   end
   redis.call('SET', key, '\215D\1' .. schema .. version .. first[key] .. value)
-  redis.call('ZADD', KEYS[2], 'NX', now, string.sub(key, at))
+  if not queued[key] then
+    redis.call('ZADD', KEYS[2], 'NX', now, string.sub(key, at))
+  end
 end
-redis.call('HSET', KEYS[1], 'seq', seq, 'dirty_bytes', bytes)
+-- The server would write a number with 17 digits in mind.
+redis.call('HSET', KEYS[1], 'seq', string.format('%d', seq), 'dirty_bytes', string.format('%d', bytes))
 return {'AS', meta[3], seq, meta[4], redis.call('ZCARD', KEYS[2]), bytes, time[1], time[2]}

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A page of the open batch; freezes due changes into it. The second form of `ShardState::claim` in entry/shard/batch.rs.
--- KEYS: the shard's meta, dirty, frozen, open, strikes; ARGV: identity, epoch, from, and what to freeze: schema (4 bytes), waited
--- for (milliseconds), at most so many keys, no further one after so many bytes, '1' for suspects first.
+-- KEYS: the shard's meta, dirty, frozen, open, strikes; ARGV: identity, epoch, from, and what to freeze: schema (4 bytes), at
+-- most so many keys, no further one after so many bytes, '1' for suspects first.
 -- Reads the entries of the dirty keys, and removes those of increments: their names start as KEYS[1] does, so they lie in the same
 -- slot.
 -- Keeps: a whole batch stays as it is, and so does one that another flusher froze; keys are frozen as copies, each once per
@@ -50,7 +50,7 @@ local items = {}
 if not whole then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  local waited, max_keys, max_bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  local max_keys, max_bytes = tonumber(ARGV[5]), tonumber(ARGV[6])
   local picked, passed, sum, looked, suspect = {}, {}, bytes, 0, nil
   local function look(member, since)
     -- Most entries are shorter, and whole.
@@ -72,7 +72,7 @@ if not whole then
           if since <= now then
             local first = count == 0 and not suspect
             suspect = first and frozen or suspect
-            if not first or ARGV[8] ~= '1' then
+            if not first or ARGV[7] ~= '1' then
               passed[#passed + 1] = member
             end
           end
@@ -92,18 +92,18 @@ if not whole then
     for n = 1, #page, 2 do
       local since = tonumber(page[n + 1])
       local full = count + #picked >= max_keys or sum >= max_bytes or #picked == 200
-      if full or math.max(0, now - since) < waited then
+      if full then
         looked = 400
         break
       end
       look(page[n], since)
-      if suspect and ARGV[8] == '1' then
+      if suspect and ARGV[7] == '1' then
         looked = 400
         break
       end
     end
   end
-  if suspect and (ARGV[8] == '1' or #picked == 0) then
+  if suspect and (ARGV[7] == '1' or #picked == 0) then
     picked, sum = {suspect}, bytes + #suspect[3]
   else
     suspect = nil
