@@ -60,9 +60,7 @@ impl<S: FencedStore> Engine<S> {
                 None => return Err(Error::unknown("no answer to the accept by the call's deadline")),
                 Some(Ok(Accepted::As { versions, inc, dirty, dirty_bytes })) => {
                     Counters::add(&self.counters.accepted, page.len());
-                    if dirty >= self.settings.max_batch as u64 || dirty_bytes >= self.settings.max_batch_bytes as u64 {
-                        self.wake();
-                    }
+                    self.wake_under_pressure(dirty, dirty_bytes);
                     return Ok((inc, versions));
                 }
                 Some(Ok(Accepted::Late)) => {

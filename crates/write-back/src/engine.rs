@@ -19,6 +19,7 @@ use crate::gauges::Gauges;
 use crate::members::Members;
 use crate::settings::{Classify, Settings};
 use crate::stats::Counters;
+use crate::together::Queue;
 use crate::watch::Watch;
 
 pub(crate) struct Engine<S: FencedStore> {
@@ -49,6 +50,8 @@ pub(crate) struct Engine<S: FencedStore> {
     pub(crate) gauges: Gauges,
     /// Rings whenever a batch has taken effect.
     pub(crate) flushed: watch::Sender<()>,
+    /// By shard: increments that are about to be accepted.
+    pub(crate) queues: Vec<Queue>,
     /// By shard: flush what is there without waiting for the delay.
     urgent: Vec<AtomicBool>,
     wake: Notify,
@@ -87,6 +90,7 @@ impl<S: FencedStore> Engine<S> {
             settings,
             gate: Gate::open(),
             flushed: watch::Sender::new(()),
+            queues: shards.iter().map(|_| Queue::default()).collect(),
             urgent: shards.iter().map(|_| AtomicBool::new(false)).collect(),
             shards,
             epochs,
@@ -159,6 +163,13 @@ impl<S: FencedStore> Engine<S> {
     /// The flusher looks at once.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// The flusher looks at once, if a batch is there.
+    pub(crate) fn wake_under_pressure(&self, dirty: u64, dirty_bytes: u64) {
+        if dirty >= self.settings.max_batch as u64 || dirty_bytes >= self.settings.max_batch_bytes as u64 {
+            self.wake();
+        }
     }
 
     pub(crate) async fn woken(&self) {

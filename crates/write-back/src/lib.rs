@@ -65,6 +65,7 @@ mod recovery;
 mod settings;
 mod stats;
 mod ticket;
+mod together;
 mod watch;
 mod write;
 

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::field::Empty;
 use writeway_core::change::Changes;
+use writeway_core::entry::increments::is_increments;
 use writeway_core::error::{Error, Outcome, Result};
 use writeway_core::journal::Accept;
 use writeway_core::span::within;
@@ -84,6 +85,7 @@ where
         engine.watch.check(engine.settings.on_drift).map_err(told)?;
         let reads = &engine.reads;
         let schema = reads.store.schema();
+        let is_single = changes.len() == 1;
         let mut shards = BTreeMap::<usize, Vec<Accept>>::new();
         for (key, change) in changes.coalesce(|row| reads.store.key(row)) {
             let (shard, at) = engine.keys.place(&key).map_err(told)?;
@@ -92,8 +94,18 @@ where
             shards.entry(shard).or_default().push(Accept { key: at, schema, value });
         }
         let (deadline, mut parts) = (engine.deadline(), Vec::new());
-        for (shard, changes) in shards {
-            match engine.accept(shard, &changes, deadline).await {
+        for (shard, mut changes) in shards {
+            let accepted = match changes.pop() {
+                // A call of its own, of which there may be others at the same time.
+                Some(change) if is_single && is_increments(&change.value) => {
+                    engine.accept_together(shard, change, deadline).await
+                }
+                last => {
+                    changes.extend(last);
+                    engine.accept(shard, &changes, deadline).await
+                }
+            };
+            match accepted {
                 Ok(accepted) => parts.extend(accepted),
                 Err(e) if parts.is_empty() => return Err(told(e)),
                 Err(e) => return Err(told(e).with_outcome(Outcome::Unknown)),

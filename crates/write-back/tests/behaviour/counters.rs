@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use writeway_back::{Counters, Kind, MemoryCounts, MemoryJournal, Result, WriteBack, counts};
+use tokio::task::JoinSet;
+use writeway_back::{Counters, Kind, MemoryCounts, MemoryJournal, Outcome, Result, WriteBack, counts};
+use writeway_testkit::double::{Act, Script};
+
+use super::scripted::ScriptedJournal;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct PostCounts {
@@ -105,4 +109,62 @@ async fn a_namespace_holds_rows_or_counters() {
     drop(journal);
     // The compiler refuses the rest: `WriteBack::builder` takes no store of counters.
     let _: fn(writeway_back::MemoryStore<i64, (i64, i64)>) -> writeway_back::WriteBackBuilder<_> = WriteBack::builder;
+}
+
+#[tokio::test]
+async fn adds_that_meet_are_accepted_together_and_each_has_its_answer() {
+    let (store, script) = (Posts::new(), Script::new());
+    let journal = ScriptedJournal { journal: MemoryJournal::new(), script: script.clone() };
+    let builder = Counters::builder(store.clone()).namespace("post_counts").shards(1).max_delay(Duration::from_secs(60));
+    let counters = builder.allow_volatile_changes().allow_unbounded_flushes().build(journal).await.expect("built");
+    // The first is held up: the others meet behind it.
+    script.on("accept", Act::HoldBefore);
+    let mut adds = JoinSet::new();
+    for n in 0..100 {
+        let counters = counters.clone();
+        adds.spawn(async move { (n, counters.add(&(n % 3), of(if n == 50 { i64::MAX } else { 1 }, 1)).await) });
+    }
+    script.called("accept", 1).await;
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    script.on("accept", Act::Pass);
+    let answers = adds.join_all().await;
+    let refused: Vec<i64> = answers.iter().filter(|(_, answer)| answer.is_err()).map(|(n, _)| *n).collect();
+    assert_eq!(refused.len(), 1, "invariant violated: what does not fit costs only itself");
+    assert!(script.count("accept") < 10, "{} accepts for 100 adds", script.count("accept"));
+    let counts = counters.get_many(&[0, 1, 2]).await.expect("read");
+    let views: i64 = counts.into_iter().flatten().map(|counts| counts.views).sum();
+    assert_eq!(views, 99, "invariant violated: every acknowledged increment is counted once");
+    assert_eq!(counters.stats().await.expect("stats").accepted, 99);
+}
+
+#[tokio::test]
+async fn an_add_whose_time_is_over_before_it_was_sent_is_not_sent_any_more() {
+    let (store, script) = (Posts::new(), Script::new());
+    let journal = ScriptedJournal { journal: MemoryJournal::new(), script: script.clone() };
+    let builder = Counters::builder(store.clone()).namespace("post_counts").shards(1).call_timeout(Duration::from_millis(100));
+    let counters = builder.allow_volatile_changes().allow_unbounded_flushes().build(journal).await.expect("built");
+    script.on("accept", Act::Stall);
+    let (one, other) = (counters.clone(), counters.clone());
+    let first = tokio::spawn(async move { one.add(&7, of(1, 0)).await });
+    script.called("accept", 1).await;
+    let queued = tokio::spawn(async move { other.add(&7, of(10, 0)).await });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let first = first.await.expect("no panic").expect_err("no answer");
+    let queued = queued.await.expect("no panic");
+    assert_eq!(first.outcome(), Outcome::Unknown);
+    script.on("accept", Act::Pass);
+    let landed = counters.get(&7).await.expect("read").map_or(0, |counts| counts.likes);
+    match queued {
+        Ok(_) => assert_eq!(landed, 10),
+        Err(e) if e.outcome() == Outcome::NotApplied => {
+            drop(counters.add(&8, of(1, 0)).await.expect("accepted"));
+            let landed = counters.get(&7).await.expect("read");
+            assert_eq!(landed, None, "invariant violated: what was not accepted when its caller was told does not land");
+        }
+        Err(e) => assert_eq!((e.outcome(), landed), (Outcome::Unknown, 0)),
+    }
 }
