@@ -75,21 +75,24 @@ fn plan(found: &Found, opened: Opened, diverged: bool) -> Plan {
     let is_common = |logged: &Logged| logged.id.batch <= found.batch && logged.id.epoch <= found.epoch;
     // Numbers that were given twice hide what was trimmed between them.
     let reused = opened.log.iter().any(|logged| !is_common(logged) && logged.id.batch <= found.batch);
-    let over = found.open.map_or(found.batch, |id| found.batch.min(id.batch.saturating_sub(1)));
+    let over = found.open.map_or(found.batch, |_| found.batch.min(found.first.saturating_sub(1)));
     let reaches = match opened.log.first() {
         Some(first) => is_common(first) || first.id.batch == 1 || (first.id.batch == over + 1 && !reused),
         None => opened.batch <= over,
     };
     // Unless it is in effect as it is, nothing was frozen after it in its epoch: what has that epoch is the part that a split left.
-    let of_open = |logged: &&Logged| found.open.is_some_and(|id| id.epoch == logged.id.epoch && id.batch <= logged.id.batch);
+    let of_open = |logged: &&Logged| found.open.is_some_and(|id| id.epoch == logged.id.epoch && found.first <= logged.id.batch);
     let logged = opened.log.iter().filter(|_| reaches).find(of_open);
     let part = logged.map(|logged| logged.id);
     let open = match (found.open, logged) {
-        (Some(id), Some(logged)) => Open::InSql { id, keys: logged.keys.clone(), whole: found.whole && logged.id == id },
+        (Some(id), Some(logged)) => Open::InSql { id, keys: logged.keys.clone(), whole: found.whole },
         (Some(id), None) => Open::Dissolve(id),
         (None, _) => Open::Nothing,
     };
-    let later = opened.log.into_iter().filter(|logged| !is_common(logged) && part != Some(logged.id));
+    // Another server may have split it otherwise: of what it flushed, some is dirty here, and what came since cannot be told apart.
+    let otherwise = diverged && part != found.open;
+    let is_later = |logged: &Logged| if part == Some(logged.id) { otherwise } else { !is_common(logged) };
+    let later = opened.log.into_iter().filter(is_later);
     let dirty = match later.flat_map(|logged| logged.keys).collect() {
         _ if !reaches => Fate::Ambiguous,
         keys if diverged => Fate::Diverged(keys),
@@ -260,7 +263,8 @@ mod tests {
     }
 
     fn planned(batch: u64, open: Option<BatchId>, opened: Opened) -> Plan {
-        plan(&Found { epoch: 2, batch, open, whole: true, dirty: 1 }, opened, false)
+        let first = open.map_or(0, |id| id.batch);
+        plan(&Found { epoch: 2, batch, open, first, whole: true, dirty: 1 }, opened, false)
     }
 
     fn superseded(keys: &str) -> Fate {
@@ -294,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_was_frozen_further_in_what_was_lost_takes_its_other_keys_along() {
-        let found = Found { epoch: 2, batch: 3, open: Some(id(1, 3)), whole: false, dirty: 1 };
+        let found = Found { epoch: 2, batch: 3, open: Some(id(1, 3)), first: 3, whole: false, dirty: 1 };
         let keys = vec![b"a".to_vec(), b"b".to_vec()];
         let open = plan(&found, opened(3, &[(id(1, 3), "a b")]), false).open;
         assert_eq!(
@@ -309,7 +313,7 @@ mod tests {
     fn what_a_split_left_of_the_open_batch_is_not_newer_than_what_came_since() {
         let log = [(id(1, 2), "a"), (id(2, 4), "b"), (id(4, 5), "c")];
         let Plan { open, dirty } = planned(3, Some(id(2, 3)), opened(5, &log));
-        assert_eq!(open, Open::InSql { id: id(2, 3), keys: vec![b"b".to_vec()], whole: false });
+        assert_eq!(open, Open::InSql { id: id(2, 3), keys: vec![b"b".to_vec()], whole: true });
         assert_eq!(dirty, superseded("c"), "invariant violated: what was accepted since the freeze is not superseded by it");
     }
 
@@ -348,10 +352,19 @@ mod tests {
 
     #[test]
     fn what_both_servers_took_is_set_aside() {
-        let found = Found { epoch: 2, batch: 2, open: None, whole: true, dirty: 2 };
+        let found = Found { epoch: 2, batch: 2, open: None, first: 0, whole: true, dirty: 2 };
         let opened = opened(3, &[(id(1, 2), "a"), (id(3, 3), "b")]);
         let fate = plan(&found, opened, true).dirty;
         assert_eq!(fate, Fate::Diverged([b"b".to_vec()].into()), "invariant violated: what both servers took is set aside");
+    }
+
+    #[test]
+    fn what_another_server_split_otherwise_is_set_aside() {
+        let found = Found { epoch: 7, batch: 5, open: Some(id(2, 5)), first: 3, whole: true, dirty: 1 };
+        let Plan { open, dirty } = plan(&found, opened(4, &[(id(1, 2), "z"), (id(2, 4), "a b")]), true);
+        assert_eq!(open, Open::InSql { id: id(2, 5), keys: vec![b"a".to_vec(), b"b".to_vec()], whole: true });
+        let both = Fate::Diverged([b"a".to_vec(), b"b".to_vec()].into());
+        assert_eq!(dirty, both, "invariant violated: what another server flushed of a split batch is not flushed again");
     }
 
     #[test]

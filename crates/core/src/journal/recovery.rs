@@ -34,10 +34,12 @@ pub enum Installed {
 pub struct Found {
     /// The last epoch in which it was ready: what was flushed in a later one it does not know.
     pub epoch: u64,
-    /// The last batch that it knows of.
+    /// The last batch that it knew of when the recovery began.
     pub batch: u64,
-    /// Its open batch.
+    /// Its open batch, as of then.
     pub open: Option<BatchId>,
+    /// The number under which that was frozen.
+    pub first: u64,
     /// Nothing was added to the open batch any more: else it may have been frozen further, and flushed, in what was lost.
     pub whole: bool,
     /// Changes that are in no batch.

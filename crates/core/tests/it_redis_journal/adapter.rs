@@ -213,7 +213,7 @@ async fn a_shard_that_another_server_knows_is_compared_with_sql_before_it_goes_o
 
     let identity = journal.status(&first.shard).await.expect("a status").identity;
     let (at, install) = (At { epoch: 2, ..first.clone() }, Install { identity, epoch: 2, batch: 7, diverged: None });
-    let found = Found { epoch: 1, batch: 1, open: Some(batch), whole: true, dirty: 4 };
+    let found = Found { epoch: 1, batch: 1, open: Some(batch), first: 1, whole: true, dirty: 4 };
     assert_eq!(journal.install(&at.shard, &install).await.ok(), Some(Installed::Recover(found)));
     let dirty_keys = journal.dirty(&at, 0).await.expect("keys");
     assert_eq!(dirty_keys, ["2", "3", "4", "5"].map(post));

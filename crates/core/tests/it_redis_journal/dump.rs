@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use redis::{Pipeline, Value};
 use writeway_core::cache::Bytes;
 use writeway_core::entry::held::{self, DIRTY_HEADER, Dirty, Held};
-use writeway_core::entry::shard::{Dead, Frozen, Meta, Open};
+use writeway_core::entry::shard::{Began, Dead, Frozen, Meta, Open};
 use writeway_core::journal::{BatchId, Identity, Reason, Version};
 
 use crate::Model;
@@ -117,19 +117,28 @@ fn meta(fields: Vec<(Bytes, Value)>) -> Meta {
     let [epoch, inc, batch, seq, acked, dirty_bytes, known] =
         ["epoch", "inc", "batch", "seq", "acked", "dirty_bytes", "known"].map(|name| number(name).unwrap_or_default());
     let open = ["open_epoch", "open_batch", "open_count", "open_whole", "open_bytes"].map(&mut number);
-    let [tries, keep, since] = ["open_tries", "open_keep", "open_since"].map(&mut number);
+    let [tries, keep, since, first] = ["open_tries", "open_keep", "open_since", "open_first"].map(&mut number);
+    let began = ["began_batch", "began_epoch", "began_open", "began_first"].map(&mut number);
     let open = match open {
         [Some(epoch), Some(batch), Some(count), Some(whole), Some(bytes)] => {
             let (id, since, tries) = (BatchId { epoch, batch }, since.unwrap_or(epoch), tries.unwrap_or(0));
-            Some(Open { id, since, count, whole: whole == 1, bytes, tries, keep })
+            Some(Open { id, first: first.unwrap_or(batch), since, count, whole: whole == 1, bytes, tries, keep })
         }
-        [None, None, None, None, None] if tries.or(keep).or(since).is_none() => None,
+        [None, None, None, None, None] if tries.or(keep).or(since).or(first).is_none() => None,
         other => panic!("half an open batch: {other:?}"),
     };
     let identity = Identity(fields.remove("identity").unwrap_or_default());
     let recovering = fields.remove("recovering").map(Identity);
     assert!(fields.is_empty(), "{fields:?}");
-    Meta { identity, recovering, known, epoch, inc, batch, seq, acked, dirty_bytes, open }
+    let began = match began {
+        [Some(batch), Some(epoch), Some(open), Some(first)] => {
+            Some(Began { batch, open: Some((BatchId { epoch, batch: open }, first)) })
+        }
+        [Some(batch), None, None, None] => Some(Began { batch, open: None }),
+        [None, None, None, None] => None,
+        other => panic!("half of what it began with: {other:?}"),
+    };
+    Meta { identity, recovering, known, began, epoch, inc, batch, seq, acked, dirty_bytes, open }
 }
 
 fn letter(bytes: &[u8]) -> Dead {

@@ -217,7 +217,7 @@ async fn a_restarted_server_must_be_opened_anew_and_keeps_what_it_kept() {
     assert_eq!((after.dirty, after.open, after.version), (before.dirty, before.open, before.version));
     all_fenced(&journal, &at).await;
     let (at, found) = open(&journal, 2).await;
-    assert_eq!(found, Some(Found { epoch: 1, batch: 1, open: Some(batch), whole: true, dirty: 1 }));
+    assert_eq!(found, Some(Found { epoch: 1, batch: 1, open: Some(batch), first: 1, whole: true, dirty: 1 }));
     assert_eq!(journal.get(&["1", "2"].map(post)).await.ok(), Some(vec![dirty("x"), dirty("z")]));
     assert_eq!(claim(&journal, &at).await.items.len(), 2, "its open batch, as it was");
 }

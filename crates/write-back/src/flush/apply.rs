@@ -72,7 +72,10 @@ where
             desk.trouble.undo();
             return Err(e);
         }
-        if !batch.changes.is_empty() {
+        if batch.changes.is_empty() {
+            // Its number is in no log: what is frozen next has another epoch, or a recovery would take it for a part of this batch.
+            desk.at = None;
+        } else {
             let rows = batch.keys.len();
             let stored = match self.flush(shard, at, id, &batch).await {
                 Ok(stored) => stored,

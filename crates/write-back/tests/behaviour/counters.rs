@@ -147,14 +147,17 @@ async fn an_add_whose_time_is_over_before_it_was_sent_is_not_sent_any_more() {
     let counters = builder.allow_volatile_changes().allow_unbounded_flushes().build(journal).await.expect("built");
     script.on("accept", Act::Stall);
     let (one, other) = (counters.clone(), counters.clone());
-    let first = tokio::spawn(async move { one.add(&7, of(1, 0)).await });
+    let mut calls = JoinSet::new();
+    calls.spawn(async move { (1, one.add(&7, of(1, 0)).await) });
     script.called("accept", 1).await;
-    let queued = tokio::spawn(async move { other.add(&7, of(10, 0)).await });
+    calls.spawn(async move { (10, other.add(&7, of(10, 0)).await) });
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    let first = first.await.expect("no panic").expect_err("no answer");
-    let queued = queued.await.expect("no panic");
+    let mut answers = calls.join_all().await;
+    answers.sort_by_key(|(by, _)| *by);
+    let [(_, first), (_, queued)] = <[_; 2]>::try_from(answers).expect("two");
+    let first = first.expect_err("no answer");
     assert_eq!(first.outcome(), Outcome::Unknown);
     script.on("accept", Act::Pass);
     let landed = counters.get(&7).await.expect("read").map_or(0, |counts| counts.likes);

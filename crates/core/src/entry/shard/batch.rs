@@ -27,7 +27,10 @@ impl ShardState {
             Some(open) => open,
             None if from > 0 => return Ok(None),
             // The number is taken once something is due.
-            None => Open { id: BatchId { epoch, batch: meta.batch + 1 }, since: epoch, ..Open::default() },
+            None => {
+                let batch = meta.batch + 1;
+                Open { id: BatchId { epoch, batch }, first: batch, since: epoch, ..Open::default() }
+            }
         };
         // To what another flusher froze nothing is added: it may be of another schema.
         let open = Open { whole: open.whole || open.id.epoch != epoch, ..open };

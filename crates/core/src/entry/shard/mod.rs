@@ -63,6 +63,8 @@ pub struct Meta {
     pub recovering: Option<Identity>,
     /// While it recovers: the last epoch in which it was ready.
     pub known: u64,
+    /// While it recovers: what it held when that began. However often it begins anew, it is judged by that.
+    pub began: Option<Began>,
     /// Of the last open.
     pub epoch: u64,
     /// The incarnation: the epoch in which it was installed on a server that it did not know.
@@ -84,6 +86,8 @@ pub struct Meta {
 pub struct Open {
     /// Its name. A split changes its number.
     pub id: BatchId,
+    /// The number under which it was frozen.
+    pub first: u64,
     /// The epoch since which it has that name: in that epoch it may be tried.
     pub since: u64,
     /// How many changes were frozen into it.
@@ -96,6 +100,15 @@ pub struct Open {
     pub tries: u64,
     /// It is being split: so many of its changes stay.
     pub keep: Option<u64>,
+}
+
+/// What a shard held when its recovery began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Began {
+    /// The last batch.
+    pub batch: u64,
+    /// The open batch: its name, and the number under which it was frozen.
+    pub open: Option<(BatchId, u64)>,
 }
 
 /// A frozen change.
@@ -122,6 +135,21 @@ pub struct Dead {
     pub tries: u64,
     /// When.
     pub at: u64,
+}
+
+impl Meta {
+    /// What a recovery goes by.
+    fn held(&self) -> Began {
+        let now = Began { batch: self.batch, open: self.open.map(|open| (open.id, open.first)) };
+        self.began.filter(|_| self.recovering.is_some()).unwrap_or(now)
+    }
+}
+
+impl Began {
+    /// The last batch that is over, for all that the shard knows.
+    fn over(&self) -> u64 {
+        self.open.map_or(self.batch, |(_, first)| self.batch.min(first.saturating_sub(1)))
+    }
 }
 
 impl ShardState {
@@ -164,7 +192,7 @@ impl ShardState {
                 .min(self.queue.iter().rev().take_while(|(since, _)| *since > now).count() as u64),
             suspects: self.strikes.len() as u64,
             oldest: since.map(|since| std::time::Duration::from_millis(now.saturating_sub(since))),
-            over: meta.open.map_or(meta.batch, |open| meta.batch.min(open.id.batch.saturating_sub(1))),
+            over: meta.held().over(),
             open: self.frozen.len() as u64,
             open_bytes: meta.open.map_or(0, |open| open.bytes),
             tries: meta.open.map_or(0, |open| open.tries),

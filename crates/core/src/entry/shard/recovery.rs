@@ -1,6 +1,6 @@
 //! Taking a shard into a new epoch, and comparing what a restarted or restored server holds with what SQL knows.
 
-use super::{Dead, Meta, Open, ShardState};
+use super::{Began, Dead, Meta, Open, ShardState};
 use crate::cache::Bytes;
 use crate::entry::held::Held;
 use crate::entry::increments::is_increments;
@@ -25,12 +25,15 @@ impl ShardState {
             meta.acked = meta.acked.min(install.batch);
             return Installed::Ready;
         }
+        let held = meta.held();
         if meta.recovering.replace(identity.clone()).is_none() {
-            meta.known = last;
+            (meta.known, meta.began) = (last, Some(held));
         }
-        let epoch = meta.known;
-        let (batch, open, whole) = (meta.batch, meta.open.map(|open| open.id), meta.open.is_some_and(|open| open.whole));
-        Installed::Recover(Found { epoch, batch, open, whole, dirty: self.dirty.len() as u64 })
+        let (epoch, Began { batch, open }) = (meta.known, held);
+        // What was released of it before does not come back.
+        let whole = meta.open.map_or(open.is_some(), |open| open.whole);
+        let (open, first) = open.map_or((None, 0), |(id, first)| (Some(id), first));
+        Installed::Recover(Found { epoch, batch, open, first, whole, dirty: self.dirty.len() as u64 })
     }
 
     /// `Journal::dirty`
@@ -116,7 +119,7 @@ impl ShardState {
         let meta = self.recovering(identity, install.epoch)?;
         let batch = meta.batch.max(install.batch);
         let (inc, acked) = (install.epoch, install.batch);
-        *meta = Meta { identity: identity.clone(), recovering: None, known: 0, inc, batch, acked, ..meta.clone() };
+        *meta = Meta { identity: identity.clone(), recovering: None, known: 0, began: None, inc, batch, acked, ..meta.clone() };
         Ok(())
     }
 }

@@ -114,8 +114,9 @@ impl RedisJournal {
                     (Value::Nil, _) | (_, Value::Nil) => None,
                     (epoch, batch) => Some(BatchId { epoch: reply::number(epoch)?, batch: reply::number(batch)? }),
                 };
-                let [epoch, batch, dirty, whole] = [next()?, next()?, next()?, next()?].map(reply::number);
-                Ok(Installed::Recover(Found { epoch: epoch?, batch: batch?, open, whole: whole? == 1, dirty: dirty? }))
+                let [first, epoch, batch, dirty, whole] = [next()?, next()?, next()?, next()?, next()?].map(reply::number);
+                let (first, epoch, batch) = (first?, epoch?, batch?);
+                Ok(Installed::Recover(Found { epoch, batch, open, first, whole: whole? == 1, dirty: dirty? }))
             }
             _ => Err(reply::strange()),
         }

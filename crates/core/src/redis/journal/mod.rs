@@ -7,7 +7,7 @@
 //! b:<key>   string  the same, of what is cached of SQL where the namespace counts: `e:` holds increments only
 //! meta      hash    identity, recovering, epoch, inc, batch, acked, seq, dirty_bytes, and of the open batch:
 //!                   open_epoch, open_batch, open_count, open_whole, open_bytes, open_tries, open_keep,
-//!                   open_since
+//!                   open_since, open_first; while it recovers known, began_batch, began_epoch, began_open, began_first
 //! dirty     zset    <key> → since when, in milliseconds
 //! frozen    zset    <key> → its place in the open batch
 //! open      hash    h<key> → since (8) schema (4) version (16) first (16), v<key> → the value entry

@@ -94,7 +94,7 @@ end
 local left = redis.call('ZCARD', KEYS[2])
 if left == 0 then
   redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes',
-    'open_tries', 'open_keep', 'open_since')
+    'open_tries', 'open_keep', 'open_since', 'open_first')
 else
   redis.call('HSET', KEYS[1], 'open_bytes', bytes)
 end

@@ -27,5 +27,5 @@ local dirty_bytes = tonumber(meta[6] or 0) + dissolve(KEYS[2], key, member, froz
 local strikes = tonumber(redis.call('HGET', KEYS[5], member) or 0)
 redis.call('HSET', KEYS[5], member, math.max(1, strikes + ARGV[6]))
 redis.call('HSET', KEYS[1], 'dirty_bytes', dirty_bytes)
-redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes', 'open_tries', 'open_keep', 'open_since')
+redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes', 'open_tries', 'open_keep', 'open_since', 'open_first')
 return 1

@@ -5,7 +5,7 @@
 -- Keeps: refused on another server than said, and unless the epoch is newer; on the server that it knows the shard goes on, its
 -- open batch as it is; on another it recovers. Runs when memory is full: a shard that nobody leads does not drain.
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'batch', 'open_epoch', 'open_batch', 'open_whole', 'known',
-  'acked')
+  'acked', 'open_first', 'began_batch', 'began_epoch', 'began_open', 'began_first')
 if ARGV[1] ~= ARGV[2] or tonumber(ARGV[3]) <= tonumber(meta[3] or 0) or (ARGV[5] ~= '' and ARGV[5] ~= (meta[3] or '0')) then
   return {'REFUSED'}
 end
@@ -16,7 +16,17 @@ if meta[1] == ARGV[1] and not meta[2] and ARGV[5] == '' then
   redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'batch', math.max(batch, tonumber(ARGV[4])), 'acked', acked)
   return {'READY'}
 end
--- The last epoch in which it was ready, however often its recovery begins.
-local known = meta[2] and tonumber(meta[8] or 0) or tonumber(meta[3] or 0)
-redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'recovering', ARGV[1], 'known', known)
-return {'RECOVER', meta[5], meta[6], known, batch, redis.call('ZCARD', KEYS[2]), meta[7] == '1' and 1 or 0}
+-- What it held when its recovery began, and the last epoch in which it was ready, however often it begins anew.
+local known = tonumber(meta[2] and meta[8] or not meta[2] and meta[3] or 0)
+local began = {meta[11] or 0, meta[12], meta[13], meta[14]}
+if not meta[2] then
+  began = {batch, meta[5], meta[6], meta[6] and (meta[10] or meta[6])}
+  redis.call('HSET', KEYS[1], 'known', known, 'began_batch', batch)
+  if meta[6] then
+    redis.call('HSET', KEYS[1], 'began_epoch', meta[5], 'began_open', meta[6], 'began_first', began[4])
+  end
+end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'recovering', ARGV[1])
+-- What was released of the open batch does not come back.
+local whole = meta[6] and meta[7] == '1' or not meta[6] and began[3]
+return {'RECOVER', began[2], began[3], began[4] or 0, known, began[1], redis.call('ZCARD', KEYS[2]), whole and 1 or 0}

@@ -62,7 +62,7 @@ end
 redis.call('HSET', KEYS[1], 'dirty_bytes', dirty_bytes)
 local left = redis.call('ZCARD', KEYS[3])
 if left == 0 then
-  redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes', 'open_tries', 'open_keep', 'open_since')
+  redis.call('HDEL', KEYS[1], 'open_epoch', 'open_batch', 'open_count', 'open_whole', 'open_bytes', 'open_tries', 'open_keep', 'open_since', 'open_first')
 else
   -- From here on it lacks keys because they were released.
   redis.call('HSET', KEYS[1], 'open_bytes', bytes, 'open_whole', 1)

@@ -9,5 +9,5 @@ if meta[1] ~= ARGV[1] or meta[2] ~= ARGV[2] then
 end
 local batch = math.max(tonumber(meta[3] or 0), tonumber(ARGV[3]))
 redis.call('HSET', KEYS[1], 'identity', ARGV[1], 'inc', ARGV[2], 'batch', batch, 'acked', ARGV[3])
-redis.call('HDEL', KEYS[1], 'recovering', 'known')
+redis.call('HDEL', KEYS[1], 'recovering', 'known', 'began_batch', 'began_epoch', 'began_open', 'began_first')
 return 'DONE'

@@ -9,7 +9,7 @@
 -- added. Runs when memory is full: one bad row must not hold up the others.
 -- Needs: increments, dissolve
 local meta = redis.call('HMGET', KEYS[1], 'identity', 'recovering', 'epoch', 'open_epoch', 'open_batch', 'open_bytes', 'dirty_bytes',
-  'open_keep', 'batch', 'open_since')
+  'open_keep', 'batch', 'open_since', 'open_first')
 if meta[1] ~= ARGV[1] or meta[2] or meta[3] ~= ARGV[2] then
   return 'EPOCH'
 end
@@ -19,7 +19,7 @@ end
 local batch, keep = meta[5], tonumber(ARGV[5])
 if tonumber(meta[10] or meta[4]) < tonumber(meta[3]) then
   batch = tonumber(meta[9] or 0) + 1
-  redis.call('HSET', KEYS[1], 'batch', batch, 'open_since', meta[3], 'open_batch', batch, 'open_whole', 1, 'open_keep', keep)
+  redis.call('HSET', KEYS[1], 'batch', batch, 'open_since', meta[3], 'open_first', meta[11] or meta[5], 'open_batch', batch, 'open_whole', 1, 'open_keep', keep)
 elseif meta[8] then
   keep = tonumber(meta[8])
 else
