@@ -152,7 +152,11 @@ macro_rules! bulk_add {
 /// What the macro names.
 #[doc(hidden)]
 pub mod parts {
-    pub use super::{Add, Arrays, Rows, bound, rows_at_once};
+    #[cfg(feature = "postgres")]
+    pub use super::Arrays;
+    #[cfg(feature = "sqlite")]
+    pub use super::Rows;
+    pub use super::{Add, bound, rows_at_once};
     pub use diesel::dsl::SqlTypeOf;
     pub use diesel::query_source::Column;
     #[cfg(feature = "postgres")]
