@@ -3,7 +3,13 @@
 
 use std::time::Duration;
 
-use writeway_back::{Changes, Kind, MemoryJournal, Outcome, Sql, WriteBack, WriteBackBuilder};
+use serde::{Deserialize, Serialize};
+use writeway_back::diesel::prelude::*;
+use writeway_back::diesel::{self, QueryResult};
+use writeway_back::diesel_async::RunQueryDsl;
+use writeway_back::sql::{AsyncSqliteConnection, CountTable, SqlCounts};
+use writeway_back::store::Blame;
+use writeway_back::{Changes, Counters, Kind, MemoryJournal, Outcome, Sql, WriteBack, WriteBackBuilder, bulk_add, counts};
 use writeway_testkit::file::{File, Notes, note};
 
 const LATER: Duration = Duration::from_secs(3_600);
@@ -96,4 +102,72 @@ async fn an_audit_finds_what_was_changed_behind_its_back_and_nothing_else() {
     assert_eq!((audit.looked_at, audit.equal, audit.dirty, audit.absent), (7, 4, 1, 1), "{audit:?}");
     assert_eq!((audit.undecided, audit.stranded, audit.damaged), (0, 0, 0), "{audit:?}");
     assert_eq!(notes.get(&3).await.expect("get").expect("a row").text, "flushed", "it changes nothing");
+}
+
+mod schema {
+    writeway_back::diesel::table! { posts (id) { id -> BigInt, likes -> BigInt, } }
+}
+use schema::posts;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Queryable, Selectable)]
+#[diesel(table_name = posts)]
+struct Likes {
+    likes: i64,
+}
+counts!(Likes { likes });
+bulk_add!(add_likes on posts: (i64, Likes) { key [id], add [likes], existing only } in Sqlite);
+
+struct Posts;
+impl CountTable for Posts {
+    type Connection = AsyncSqliteConnection;
+    type Key = i64;
+    type Counts = Likes;
+    async fn fetch(conn: &mut AsyncSqliteConnection, keys: &[i64]) -> QueryResult<Vec<(i64, Likes)>> {
+        posts::table.filter(posts::id.eq_any(keys)).select((posts::id, Likes::as_select())).load(conn).await
+    }
+    async fn add(conn: &mut AsyncSqliteConnection, increments: &[(i64, Likes)]) -> QueryResult<Vec<(i64, Likes)>> {
+        add_likes(conn, increments).await
+    }
+}
+
+/// A missing row is the increment's fault, so that it is set aside at once: by default ten tries are made first.
+async fn likes(file: &File) -> Counters<SqlCounts<Posts>> {
+    let builder = Counters::builder(SqlCounts::new(file.pools.clone())).namespace("likes").shards(4).max_delay(LATER);
+    let builder = builder.migrate().allow_volatile_changes().classify(|e| (e.kind() == Kind::Rejected).then_some(Blame::Row));
+    builder.build(MemoryJournal::new()).await.expect("build")
+}
+
+#[tokio::test]
+async fn counters_are_added_up_over_a_restart() {
+    let file = File::make().await;
+    file.run("CREATE TABLE posts (id BIGINT PRIMARY KEY, likes BIGINT NOT NULL); INSERT INTO posts VALUES (1, 100)").await;
+    let counters = likes(&file).await;
+    for _ in 0..50 {
+        let _ticket = counters.add_many([(1, Likes { likes: 1 }), (2, Likes { likes: 2 })]).await.expect("add");
+    }
+    let both = [Some(Likes { likes: 150 }), Some(Likes { likes: 100 })];
+    assert_eq!(counters.get_many(&[1, 2]).await.expect("get"), both, "SQL's, and what is on its way");
+    assert_eq!(file.number("SELECT sum(likes) FROM posts").await, 100);
+    counters.flush().await.expect("flush");
+    assert_eq!(file.number("SELECT likes FROM posts").await, 150, "invariant violated: an increment is in effect once");
+    assert_eq!(counters.get_many(&[1, 2]).await.expect("get"), [both[0].clone(), None]);
+
+    let letters = counters.dead_letters(None).await.expect("letters");
+    assert!(matches!(&letters[..], [letter] if letter.cause.contains("insert it and redrive")), "{letters:?}");
+    file.run("INSERT INTO posts VALUES (2, 0)").await;
+    assert_eq!(counters.redrive(&letters).await.expect("redrive").driven, 1);
+    assert_eq!(counters.get_many(&[1, 2]).await.expect("get"), both);
+    let ticket = counters.add(&1, Likes { likes: -5 }).await.expect("add");
+    assert_eq!(counters.shutdown(Duration::from_secs(10)).await.expect("shutdown").left, 0);
+    drop((counters, letters, ticket));
+
+    let file = file.reopen().await;
+    let counters = likes(&file).await;
+    let kept = [Some(Likes { likes: 145 }), Some(Likes { likes: 100 })];
+    let found = counters.get_many(&[1, 2]).await.expect("get");
+    assert_eq!(found, kept, "invariant violated: an increment is in effect once");
+    let _ticket = counters.add(&2, Likes { likes: 1 }).await.expect("add");
+    counters.flush().await.expect("flush");
+    assert_eq!(counters.get(&2).await.expect("get"), Some(Likes { likes: 101 }));
+    assert_eq!(file.number("SELECT sum(likes) FROM posts").await, 246);
 }

@@ -6,6 +6,7 @@
 /// - `is_prepared` is true when both tables are there.
 /// - `queue` makes two processes that make the same table at once do so one after the other.
 /// - `rest` makes the fences from 1 up to one less than its second parameter, of the namespace that is its first.
+/// - `snapshot` begins a transaction that reads, and has one snapshot for all of its statements, and loads a query in it.
 /// - `older` is true of a batch that has been in the log for longer than `$3` milliseconds.
 macro_rules! bookkeeping {
     ($connection:ty {
@@ -13,6 +14,7 @@ macro_rules! bookkeeping {
         is_prepared: $is_prepared:literal,
         queue: $queue:literal,
         rest: $rest:literal,
+        snapshot: |$conn:ident, $query:ident| $snapshot:expr,
         older: $older:literal $(,)?
     }) => {
         const _: () = {
@@ -105,11 +107,12 @@ macro_rules! bookkeeping {
                     row.select((fence::epoch, fence::batch)).get_result(conn).await.optional()
                 }
 
-                async fn batches(conn: &mut Self, shards: &[Shard]) -> QueryResult<Vec<(i32, i64)>> {
-                    let Some(Shard { namespace, .. }) = shards.first() else { return Ok(Vec::new()) };
+                async fn snapshot($conn: &mut Self, shards: &[Shard]) -> QueryResult<Vec<(i32, i64)>> {
+                    let namespace = shards.first().map_or("", |shard| &*shard.namespace);
                     let numbers: Vec<i32> = shards.iter().map(|shard| shard.number.into()).collect();
-                    let rows = fence::writeway_fence.filter(fence::namespace.eq(&**namespace).and(fence::shard.eq_any(numbers)));
-                    rows.select((fence::shard, fence::batch)).load(conn).await
+                    let rows = fence::writeway_fence.filter(fence::namespace.eq(namespace).and(fence::shard.eq_any(numbers)));
+                    let $query = rows.select((fence::shard, fence::batch));
+                    $snapshot
                 }
 
                 async fn note(

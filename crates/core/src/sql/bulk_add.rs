@@ -40,15 +40,15 @@ use super::bulk_upsert::push_columns;
 /// so that a [`CountTable`](crate::sql::CountTable) refuses what was to be added to it:
 /// `{ key [id], add [likes, views], existing only }`.
 ///
-/// **The columns** are `NOT NULL` and hold integers: where a `NULL` is, it stays, and what is added is lost. Increments are sent as
-/// `BigInt` whatever the column is. Over the column's range the statement fails in PostgreSQL; in SQLite, whose columns have none,
+/// **The columns** hold integers, best `NOT NULL`: a `NULL` is added to as if it were 0, but until then
+/// [`fetch`](crate::sql::CountTable::fetch) fails on it. Increments are sent as `BigInt` whatever the column is. Over the column's range the statement fails in PostgreSQL; in SQLite, whose columns have none,
 /// over that of 64 bits. A narrower column is read with a cast:
 /// `#[diesel(select_expression = post_counts::likes.cast::<BigInt>())]`.
 ///
 /// # PostgreSQL
 ///
 /// One statement of one text, with one array for each column, prepared once per connection: an
-/// `INSERT … SELECT … FROM UNNEST(…) ON CONFLICT … DO UPDATE SET likes = likes + excluded.likes … RETURNING …`, or an
+/// `INSERT … SELECT … FROM UNNEST(…) ON CONFLICT … DO UPDATE SET likes = COALESCE(likes, 0) + excluded.likes … RETURNING …`, or an
 /// `UPDATE … FROM … RETURNING …`. The insert locks the rows in the order of the increments, which is that of the keys. The update
 /// locks them in any order: flushes of one namespace have no rows in common, but an update may deadlock with other writers of
 /// the table that lock several of its rows. Of two that do, the server ends one; a flush is then tried again.
@@ -152,7 +152,11 @@ macro_rules! bulk_add {
 /// What the macro names.
 #[doc(hidden)]
 pub mod parts {
-    pub use super::{Add, Arrays, Rows, bound, rows_at_once};
+    #[cfg(feature = "postgres")]
+    pub use super::Arrays;
+    #[cfg(feature = "sqlite")]
+    pub use super::Rows;
+    pub use super::{Add, bound, rows_at_once};
     pub use diesel::dsl::SqlTypeOf;
     pub use diesel::query_source::Column;
     #[cfg(feature = "postgres")]
@@ -311,23 +315,32 @@ impl<T, I, R> Add<T, I, R> {
             out.push_identifier(column)?;
             out.push_sql(" = ");
             let Some([start, between, end]) = DB::CHECKED else {
-                self.push_pair(out, " + ", of, column)?;
+                self.push_sum(out, of, column)?;
                 continue;
             };
             out.push_sql(start);
-            self.push_pair(out, " + ", of, column)?;
+            self.push_sum(out, of, column)?;
             out.push_sql(between);
-            self.push_pair(out, " + ", of, column)?;
+            self.push_sum(out, of, column)?;
             out.push_sql(end);
         }
         Ok(())
     }
 
-    /// The table's column, the operator, and the other's.
+    /// A sum with `NULL` would be `NULL`, and what is added lost.
+    fn push_sum<'b, DB: Adds>(&'b self, out: &mut AstPass<'_, 'b, DB>, of: &str, column: &str) -> QueryResult<()>
+    where
+        T: QueryFragment<DB>,
+    {
+        out.push_sql("COALESCE(");
+        self.push_pair(out, ", 0) + ", of, column)
+    }
+
+    /// The table's column, what is between, and the other's.
     fn push_pair<'b, DB: Adds>(
         &'b self,
         out: &mut AstPass<'_, 'b, DB>,
-        operator: &str,
+        between: &str,
         other: &str,
         column: &str,
     ) -> QueryResult<()>
@@ -337,7 +350,7 @@ impl<T, I, R> Add<T, I, R> {
         self.table.walk_ast(out.reborrow())?;
         out.push_sql(".");
         out.push_identifier(column)?;
-        out.push_sql(operator);
+        out.push_sql(between);
         out.push_identifier(other)?;
         out.push_sql(".");
         out.push_identifier(column)

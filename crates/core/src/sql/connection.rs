@@ -29,9 +29,6 @@ pub trait SqlConnection: PoolableConnection<TransactionManager: TransactionManag
     /// Rolls back in one round trip, and fails where no transaction is open.
     const ROLLBACK_OPEN: &'static str;
 
-    /// Begins a transaction that reads, and has one snapshot for all of its statements.
-    const SNAPSHOT: &'static str;
-
     /// Begins a transaction; with `commit_within`, only where the server ends a stalled one sooner than that. Diesel's view says
     /// already that one is open, so that a connection on which this was not answered is closed by the pool.
     ///

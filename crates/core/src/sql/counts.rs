@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 
 use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error as Diesel};
-use diesel_async::SimpleAsyncConnection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -196,8 +195,7 @@ async fn snapshot<T: CountTable<Connection: Bookkeeping>>(
     keys: &[T::Key],
 ) -> QueryResult<(Vec<(i32, i64)>, Vec<(T::Key, T::Counts)>)> {
     entered(conn)?;
-    conn.batch_execute(T::Connection::SNAPSHOT).await?;
-    Ok((T::Connection::batches(conn, shards).await?, T::fetch(conn, keys).await?))
+    Ok((T::Connection::snapshot(conn, shards).await?, T::fetch(conn, keys).await?))
 }
 
 /// In the order of the shards.

@@ -47,8 +47,8 @@ diesel::table! {
     }
 }
 
-/// The bookkeeping of write-back in one kind of database. All calls but the first two are made in an open transaction.
-/// Implemented here for each supported connection.
+/// The bookkeeping of write-back in one kind of database. All calls but the first two, and `snapshot`, are made in an
+/// open transaction. Implemented here for each supported connection.
 pub trait Bookkeeping: SqlConnection {
     /// Where the tables are described, for those who run their migrations themselves.
     const MIGRATION: &'static str;
@@ -87,8 +87,9 @@ pub trait Bookkeeping: SqlConnection {
     /// The epoch and the last batch.
     fn look(conn: &mut Self, shard: &Shard) -> impl Future<Output = QueryResult<Option<(i64, i64)>>> + Send;
 
-    /// The number and last batch of each of these shards, which are of one namespace.
-    fn batches(conn: &mut Self, shards: &[Shard]) -> impl Future<Output = QueryResult<Vec<(i32, i64)>>> + Send;
+    /// Begins a transaction that reads, with one snapshot for all of its statements, and reads the number and last batch of each of
+    /// these shards, which are of one namespace.
+    fn snapshot(conn: &mut Self, shards: &[Shard]) -> impl Future<Output = QueryResult<Vec<(i32, i64)>>> + Send;
 
     /// Notes a batch in the log, and removes some that are older than `keep`.
     fn note(

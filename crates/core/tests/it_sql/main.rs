@@ -3,6 +3,8 @@
 
 mod bulk;
 mod commit;
+#[path = "../count_checks/mod.rs"]
+mod count_checks;
 mod counts;
 mod fence;
 mod restart;

@@ -12,7 +12,7 @@ use writeway_core::store::{Store, Transaction};
 use crate::support::{File, account, delete, key, put};
 
 /// The future's result, unless it takes more looks than that: then it is dropped.
-async fn within<T>(looks: usize, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn within<T>(looks: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut looked = 0;
     let look = |context: &mut Context<'_>| {

@@ -4,6 +4,9 @@
 mod bulk;
 mod bulk_add;
 mod commit;
+#[path = "../count_checks/mod.rs"]
+mod count_checks;
+mod counts;
 mod dropped;
 mod failed;
 mod fence;

@@ -10,5 +10,12 @@ bookkeeping!(AsyncPgConnection {
     // They would meet in the catalogue.
     queue: "SELECT pg_advisory_xact_lock(hashtext('writeway migration'))",
     rest: "INSERT INTO writeway_fence SELECT $1, shard, 0, 0 FROM generate_series(1, $2 - 1) shard",
+    // Through a shared reference both are under way at once, in this order: they cost one round trip.
+    snapshot: |conn, query| {
+        let (mut first, mut second) = (&*conn, &*conn);
+        let begin = first.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        let (begun, found) = tokio::join!(biased; begin, query.load(&mut second));
+        begun.and(found)
+    },
     older: "flushed_at < now() - $3 * INTERVAL '1 millisecond'",
 });

@@ -29,8 +29,6 @@ impl SqlConnection for AsyncPgConnection {
     /// `AND CHAIN` is what makes it fail where no transaction is open.
     const ROLLBACK_OPEN: &'static str = "ROLLBACK AND CHAIN; ROLLBACK";
 
-    const SNAPSHOT: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-
     async fn open(conn: &mut Self, commit_within: Option<Duration>) -> Result<(), Opening> {
         let unchecked = commit_within.filter(|&limit| checked::longest(conn).is_none_or(|longest| longest >= limit));
         let Some(limit) = unchecked else {

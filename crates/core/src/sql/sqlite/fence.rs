@@ -10,5 +10,9 @@ bookkeeping!(AsyncSqliteConnection {
     queue: "",
     rest: "WITH RECURSIVE series(shard) AS (SELECT 1 UNION ALL SELECT shard + 1 FROM series WHERE shard < ?2 - 1)
         INSERT INTO writeway_fence SELECT ?1, shard, 0, 0 FROM series WHERE shard < ?2",
+    snapshot: |conn, query| {
+        conn.batch_execute("BEGIN").await?;
+        query.load(conn).await
+    },
     older: "flushed_at < (julianday('now') - 2440587.5) * 86400000 - $3",
 });

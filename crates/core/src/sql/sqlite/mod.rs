@@ -29,8 +29,6 @@ impl SqlConnection for AsyncSqliteConnection {
     /// SQLite itself refuses it where no transaction is open.
     const ROLLBACK_OPEN: &'static str = "ROLLBACK";
 
-    const SNAPSHOT: &'static str = "BEGIN";
-
     /// There is no server to end a stalled transaction: [`commit`](Self::commit) looks at the time itself.
     async fn open(conn: &mut Self, commit_within: Option<Duration>) -> Result<(), Opening> {
         conn.commit_within(commit_within);
