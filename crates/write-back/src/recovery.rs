@@ -140,9 +140,11 @@ impl<S: FencedStore> Engine<S> {
         match self.ask(self.journal.install(&at.shard, &install)).await? {
             Installed::Ready => Ok(Own { at, batch }),
             Installed::Refused => Err(Error::fenced()),
-            // It held nothing at the look: the log was not read.
-            Installed::Recover(found) if log.is_none() && (found.dirty > 0 || found.open.is_some()) => Err(Error::fenced()),
             Installed::Recover(found) => {
+                // It held nothing at the look: the log was not read. The open batch that it began with may be gone by now.
+                if log.is_none() && (found.dirty > 0 || (found.open.is_some() && self.status(shard).await?.open > 0)) {
+                    return Err(Error::fenced());
+                }
                 let span = tracing::debug_span!("recovery", shard = ?at.shard, epoch = at.epoch, ended = Empty);
                 within(span, self.recover(shard, &at, &install, &found, opened)).await?;
                 Ok(Own { at, batch })

@@ -27,7 +27,9 @@ pub(super) fn complaints(project: &Project) -> Complaints {
     for (path, text) in &project.files {
         complaints.extend(untidy_lines(path, text));
     }
-    for (path, text) in project.with_extension("lua").filter(|(path, _)| path.starts_with("crates/")) {
+    // What scripts share is no script.
+    let is_script = |path: &str| path.starts_with("crates/") && !path.contains("/shared/");
+    for (path, text) in project.with_extension("lua").filter(|(path, _)| is_script(path)) {
         if !text.starts_with("#!lua") {
             complaints.push(format!("{path}:1: a script starts with `#!lua` and its flags"));
         }

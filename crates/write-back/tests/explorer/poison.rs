@@ -177,3 +177,30 @@ fn a_newer_row_beside_a_split_with_a_restart() {
     let counts = report.assert_complete().counts;
     assert!(counts.restarts > 0 && counts.splits > 0, "{report}");
 }
+
+#[test]
+fn a_newer_row_beside_a_split_with_a_restart_and_a_crash() {
+    let report =
+        explore("two rows, one refused once, a newer one, a restart, a crash").evictions(1).crashes(1).preemptions(0).run(
+            |world| {
+                let site = Site::new(world).refusing(&[(20, 1)]).with(Journal::restarting).batches_of(2);
+                let [one, two] = site.apps::<2>();
+                one.puts_each([10, 20]).puts([11]);
+                site.explore([one, two.immortal()])
+            },
+        );
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.splits > 0 && counts.crashes > 0, "{report}");
+}
+
+#[test]
+fn a_newer_row_beside_a_split_with_two_restarts() {
+    let report = explore("two rows, one refused once, a newer one, two restarts").evictions(2).preemptions(0).run(|world| {
+        let site = Site::new(world).refusing(&[(20, 1)]).with(Journal::restarting).batches_of(2);
+        let apps = site.apps::<1>();
+        apps[0].puts_each([10, 20]).puts([11]);
+        site.explore(apps)
+    });
+    let counts = report.assert_complete().counts;
+    assert!(counts.restarts > 0 && counts.splits > 0, "{report}");
+}
