@@ -17,7 +17,7 @@ use crate::store::FencedStore;
 /// The names are part of what lies in Redis, so that an application may add a field and raise its schema version while older
 /// releases run. A field that is renamed or removed takes its pending increments with it: flush before.
 pub trait Counts: Row + Default {
-    /// The names of the fields, at most 64 bytes each.
+    /// The names of the fields, 1 to 64 bytes each.
     const FIELDS: &'static [&'static str];
 
     /// The value of the field at this place of [`FIELDS`](Counts::FIELDS).
@@ -92,7 +92,8 @@ pub trait CountStore: Clone + Send + Sync + 'static {
     /// The same table, where a `Put` *adds*, and returns the row as it then stands.
     type Tallies: FencedStore<Key = Self::Key, Row = Tally<Self::Key, Self::Counts>>;
 
-    /// The table as the flusher takes it.
+    /// The table as the flusher takes it. It is for the handle of counters only: any other strategy over it would take what is to be
+    /// added for a row.
     fn tallies(&self) -> Self::Tallies;
 
     /// The rows that exist among `keys`, and the batches of the shards, in **one** snapshot of the primary: a row has the increments

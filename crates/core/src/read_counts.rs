@@ -165,6 +165,10 @@ impl<S: CountStore> CountReads<S> {
             if wanted.is_empty() {
                 runtime.sleep(backoff(attempt, self.reads.load_time.typical() / 2, runtime.random())).await;
             } else {
+                if wanted.iter().any(|cell| cell.read.is_some()) {
+                    // A batch was acknowledged since it was read, and it could not be filled.
+                    runtime.sleep(backoff(attempt, self.reads.load_time.typical() / 2, runtime.random())).await;
+                }
                 self.load(&mut wanted, deadline).await?;
             }
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use writeway_core::cache::Declaration;
-use writeway_core::counts::CountStore;
+use writeway_core::counts::{CountStore, Counts as _};
+use writeway_core::entry::increments::MAX_NAME;
 use writeway_core::error::{Error, Outcome, Result};
 use writeway_core::journal::{Journal, Level, Shard};
 use writeway_core::key::KeySpace;
@@ -186,6 +187,9 @@ impl<S: CountStore> WriteBackBuilder<S, Counters<S>> {
     pub async fn build(self, journal: impl Into<Arc<dyn Journal>>) -> Result<Counters<S>> {
         let WriteBackBuilder { store, options, settings, classify, .. } = self;
         let plan = Plan { options, settings, classify, journal: journal.into() };
+        if let Some(name) = S::Counts::FIELDS.iter().find(|name| name.is_empty() || name.len() > MAX_NAME) {
+            return Err(Error::invalid(format!("the counter {name:?} has a name of other than 1 to {MAX_NAME} bytes")));
+        }
         let tallies = store.tallies();
         let shards = plan.prepare(&tallies).await?;
         let names: Vec<Shard> = shards.iter().map(|(shard, _)| shard.clone()).collect();

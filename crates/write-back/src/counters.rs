@@ -68,7 +68,8 @@ impl<S: CountStore> Counters<S> {
     /// atomically.
     ///
     /// # Errors
-    /// As [`add`](Self::add); with `Unknown` also where some are accepted and others are not.
+    /// As [`add`](Self::add); with `Unknown` also where some are accepted and others are not. `Invalid` if the sum for one key does not
+    /// fit 64 bits: nothing is accepted then.
     ///
     /// # Cancel safety
     /// Dropped before its end, any of them may or may not be accepted.
@@ -85,7 +86,8 @@ impl<S: CountStore> Counters<S> {
         self.back.accept("add_many", changes.collect()).await
     }
 
-    /// The counters under `key`: every acknowledged increment is in it, once. `None` if there is no row and nothing is on its way.
+    /// The counters under `key`: every acknowledged increment is in it, once, but what SQL refused and was set aside. `None` if there is
+    /// no row and nothing is on its way.
     ///
     /// # Errors
     /// `Unavailable` if Redis did not answer in time, or while its contents are compared with SQL: SQL lacks what is on its way, and is

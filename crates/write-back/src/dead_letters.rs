@@ -48,7 +48,8 @@ pub struct Redrive {
     pub superseded: u64,
     /// There was no such letter any more.
     pub gone: u64,
-    /// They stay: this process cannot read them, SQL may have something newer, or the key belongs to another strategy.
+    /// They stay: this process cannot read them, SQL may have something newer, the key belongs to another strategy, or their sum with
+    /// what is on its way does not fit 64 bits.
     pub left: u64,
 }
 

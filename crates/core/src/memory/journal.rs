@@ -28,6 +28,8 @@ pub struct MemoryJournal(Arc<Shared>);
 struct Shared {
     /// By the stem of their keys.
     shards: Mutex<HashMap<Bytes, ShardState>>,
+    /// Of each namespace, how it is written.
+    modes: Mutex<HashMap<String, &'static str>>,
     /// By namespace.
     members: Mutex<HashMap<String, Members>>,
     identity: Identity,
@@ -46,7 +48,8 @@ impl MemoryJournal {
     #[must_use]
     pub fn with(max_per_shard: usize, runtime: Arc<dyn Runtime>) -> Self {
         let identity = Identity(runtime.random().to_be_bytes().to_vec());
-        MemoryJournal(Arc::new(Shared { shards: Mutex::default(), members: Mutex::default(), identity, max_per_shard, runtime }))
+        let (shards, modes, members) = (Mutex::default(), Mutex::default(), Mutex::default());
+        MemoryJournal(Arc::new(Shared { shards, modes, members, identity, max_per_shard, runtime }))
     }
 
     fn step<'a, T: Send + 'a>(
@@ -104,13 +107,17 @@ fn in_memory(level: Level) -> Option<Error> {
 
 impl Entries for MemoryJournal {
     fn declare<'a>(&'a self, declaration: &'a Declaration) -> BoxFuture<'a, Result<()>> {
-        let fits =
-            [Mode::WriteBack, Mode::Counters].iter().any(|mode| mode.name() == declaration.mode) && !declaration.persistence;
-        Box::pin(std::future::ready(if fits {
-            Ok(())
-        } else {
-            Err(Error::invalid("a journal in the process loses its changes with it: accept that with allow_volatile_changes()"))
-        }))
+        let fits = [Mode::WriteBack, Mode::Counters].iter().any(|mode| mode.name() == declaration.mode);
+        if !fits || declaration.persistence {
+            let volatile = "a journal in the process loses its changes with it: accept that with allow_volatile_changes()";
+            return Box::pin(std::future::ready(Err(Error::invalid(volatile))));
+        }
+        let Declaration { namespace, mode, .. } = declaration;
+        let mut modes = self.0.modes.lock().unwrap_or_else(PoisonError::into_inner);
+        let recorded = *modes.entry(namespace.clone()).or_insert(mode);
+        let other =
+            || Error::invalid(format!("namespace {namespace} is recorded as {recorded}, this handle would write it as {mode}"));
+        Box::pin(std::future::ready(if recorded == *mode { Ok(()) } else { Err(other()) }))
     }
 
     fn get<'a>(&'a self, keys: &'a [Bytes]) -> BoxFuture<'a, Result<Vec<Lookup>>> {

@@ -36,7 +36,9 @@ use super::bulk_upsert::push_columns;
 /// most once. `add` names all counters of the struct, which are columns of the same names. Attributes, a visibility and a path are
 /// welcome, as in [`bulk_upsert!`](crate::bulk_upsert).
 ///
-/// **A row that is missing** is made, with the defaults in its other columns. With `existing only` it is not, and not returned either,
+/// **A row that is missing** is made, with the defaults in its other columns; what is added must then be a valid row by itself, also
+/// where there is one, for SQL checks that first: a column without a default, or a `CHECK` that an increment alone breaks, needs
+/// the other form. With `existing only` it is not, and not returned either,
 /// so that a [`CountTable`](crate::sql::CountTable) refuses what was to be added to it:
 /// `{ key [id], add [likes, views], existing only }`.
 ///

@@ -114,7 +114,7 @@ impl<T: CountTable> SqlCounts<T> {
     }
 }
 
-/// A table of counters as rows whose `upsert` adds.
+/// A table of counters as rows whose `upsert` adds: what the handle of counters works with, and nothing else should.
 #[derive(Debug)]
 pub struct Tallies<T>(PhantomData<fn() -> T>);
 

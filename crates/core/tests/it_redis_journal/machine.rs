@@ -5,7 +5,7 @@ use writeway_core::entry::held::Held;
 use writeway_core::entry::shard::ShardState;
 use writeway_core::error::{Kind, Result};
 use writeway_core::journal::{
-    Accepted, Bound, DeadLetter, Identity, Install, Installed, Park, Redriven, Release, Settled, Split,
+    Accepted, Bound, DeadLetter, Found, Identity, Install, Installed, Park, Redriven, Release, Settled, Split,
 };
 
 use crate::Model;
@@ -80,10 +80,7 @@ impl Op {
             Op::Install(install) => match shard.install(who, install) {
                 Installed::Refused => word("REFUSED"),
                 Installed::Ready => word("READY"),
-                Installed::Recover(found) => {
-                    let open = found.open.map_or(vec![b"-".into(), b"-".into()], |id| numbers(&[id.epoch, id.batch]));
-                    [word("RECOVER"), open, numbers(&[found.epoch, found.batch, found.dirty, found.whole.into()])].concat()
-                }
+                Installed::Recover(found) => recover(&found),
             },
             Op::Claim { epoch, from, freeze } => match shard.claim(who, *epoch, *from, *freeze, now)? {
                 None => word("NONE"),
@@ -197,4 +194,10 @@ fn word(word: &str) -> Vec<Bytes> {
 
 fn numbers(numbers: &[u64]) -> Vec<Bytes> {
     numbers.iter().map(|n| n.to_string().into_bytes()).collect()
+}
+
+fn recover(found: &Found) -> Vec<Bytes> {
+    let open = found.open.map_or(vec![b"-".into(), b"-".into()], |id| numbers(&[id.epoch, id.batch]));
+    let held = [found.first, found.epoch, found.batch, found.dirty, found.whole.into()];
+    [word("RECOVER"), open, numbers(&held)].concat()
 }

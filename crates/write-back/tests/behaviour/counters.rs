@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
-use writeway_back::{Counters, Kind, MemoryCounts, MemoryJournal, Outcome, Result, WriteBack, counts};
+use writeway_back::{Counters, Kind, MemoryCounts, MemoryJournal, MemoryStore, Outcome, Result, WriteBack, counts};
 use writeway_testkit::double::{Act, Script};
 
 use super::scripted::ScriptedJournal;
@@ -106,9 +106,12 @@ async fn what_the_column_cannot_hold_is_a_letter_and_what_comes_later_waits_for_
 async fn a_namespace_holds_rows_or_counters() {
     let journal = MemoryJournal::new();
     let _posts = posts(&Posts::new(), &journal).await.expect("built");
-    drop(journal);
+    let rows = MemoryStore::new(|row: &(i64, i64)| row.0);
+    let rows = WriteBack::builder(rows).namespace("post_counts").allow_volatile_changes().allow_unbounded_flushes();
+    let refused = rows.build(journal).await.expect_err("recorded as the other kind");
+    assert_eq!(refused.kind(), Kind::Invalid);
     // The compiler refuses the rest: `WriteBack::builder` takes no store of counters.
-    let _: fn(writeway_back::MemoryStore<i64, (i64, i64)>) -> writeway_back::WriteBackBuilder<_> = WriteBack::builder;
+    let _: fn(MemoryStore<i64, (i64, i64)>) -> writeway_back::WriteBackBuilder<_> = WriteBack::builder;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::entry::state::Slot;
 use crate::error::Kind;
-use crate::journal::{Ack, Freeze, Install, Installed, PAGE, Release};
+use crate::journal::{Ack, BatchId, Freeze, Install, Installed, PAGE, Release};
 
 const ALL: Freeze = Freeze { schema: 0, max_keys: 1_000, max_bytes: 1 << 20, suspects_first: false };
 const WIDE: Bounds = Bounds { keys: 1_000, bytes: 1 << 20, age: Duration::from_secs(60) };
