@@ -5,6 +5,7 @@
 //! 1. A call queues its increments and waits for the shard's baton, or for whoever takes them along.
 //! 2. Who has the baton takes what is queued by then, adds up what is of one key, and sends it as one accept, which the server refuses
 //!    past the earliest deadline among them. Where others are along, a task does it: a call that is dropped must not take them with it.
+//!    What such a call left is not sent; a call with little time left goes alone, and does not take the others' time.
 //! 3. Accepted: each has the version of its key. Not answered: each is unknown. Anything else, and nothing was accepted: each goes
 //!    alone, as if it had met nobody, so that one that does not fit costs only itself.
 //! 4. A call whose time is over takes its increments out of the queue. If they are not there any more they were sent: unknown.
@@ -121,10 +122,17 @@ impl<S: FencedStore> Engine<S> {
 
     /// Steps 2 and 3.
     async fn send(&self, shard: usize, group: Vec<Waiting>) {
-        let deadline = group.iter().map(|waiting| waiting.deadline).min().unwrap_or_default();
+        let soon = self.runtime().now() + self.reads.call_timeout / 8;
         let (mut page, mut members) = (Vec::<Accept>::new(), Vec::new());
-        let mut places = HashMap::new();
-        for Waiting { change, told, .. } in group {
+        let (mut places, mut not_after) = (HashMap::new(), Duration::MAX);
+        for Waiting { change, deadline, told, .. } in group {
+            if told.is_closed() {
+                continue;
+            }
+            if deadline < soon {
+                let _ = told.send(Told::Alone);
+                continue;
+            }
             let place = *places.entry(change.key.clone()).or_insert(page.len());
             match page.get_mut(place) {
                 None => page.push(change),
@@ -137,13 +145,14 @@ impl<S: FencedStore> Engine<S> {
                     }
                 },
             }
+            not_after = not_after.min(deadline);
             members.push((place, told));
         }
         if page.is_empty() {
             return;
         }
-        let accepted = self.journal.accept(&self.shards[shard], &page, self.bounds, deadline);
-        let accepted = until(self.runtime(), deadline, accepted).await;
+        let accepted = self.journal.accept(&self.shards[shard], &page, self.bounds, not_after);
+        let accepted = until(self.runtime(), not_after, accepted).await;
         if let Some(Ok(Accepted::As { dirty, dirty_bytes, .. })) = accepted {
             Counters::add(&self.counters.accepted, members.len());
             self.wake_under_pressure(dirty, dirty_bytes);

@@ -174,3 +174,37 @@ async fn an_add_whose_time_is_over_before_it_was_sent_is_not_sent_any_more() {
         Err(e) => assert_eq!((e.outcome(), landed), (Outcome::Unknown, 0)),
     }
 }
+
+#[tokio::test]
+async fn an_add_that_is_dropped_before_it_was_sent_takes_nobody_along() {
+    let (store, script) = (Posts::new(), Script::new());
+    let journal = ScriptedJournal { journal: MemoryJournal::new(), script: script.clone() };
+    let builder = Counters::builder(store.clone()).namespace("post_counts").shards(1).max_delay(Duration::from_secs(60));
+    let counters = builder.allow_volatile_changes().allow_unbounded_flushes().build(journal).await.expect("built");
+    script.on("accept", Act::HoldBefore);
+    let (mut first, one, other) = (JoinSet::new(), counters.clone(), counters.clone());
+    first.spawn(async move { one.add(&7, of(1, 0)).await });
+    script.called("accept", 1).await;
+    let mut dropped = Box::pin(async move { other.add(&7, of(10, 0)).await });
+    assert!(polled(&mut dropped).await.is_none(), "it waits for the first");
+    drop(dropped);
+    script.on("accept", Act::Pass);
+    drop(first.join_next().await.expect("one").expect("no panic").expect("accepted"));
+    drop(counters.add(&7, of(100, 0)).await.expect("invariant violated: what a call left behind harms nobody"));
+    assert_eq!(
+        counters.get(&7).await.expect("read"),
+        Some(of(101, 0)),
+        "invariant violated: what was dropped unsent is not sent later"
+    );
+}
+
+/// Polls once.
+async fn polled<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(cx) {
+            std::task::Poll::Ready(done) => Some(done),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
