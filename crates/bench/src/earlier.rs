@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn runs_of_two_kinds_are_not_compared() {
-        let json = r#"{"format": 2, "kind": "embedded", "plan": {"name": "quick"}, "comparisons": [], "ratios": []}"#;
+        let json = r#"{"format": FORMAT, "kind": "embedded", "plan": {"name": "quick"}, "comparisons": [], "ratios": []}"#;
+        let json = &json.replace("FORMAT", &FORMAT.to_string());
         assert_eq!(refusal(json, Kind::Embedded, "quick"), None);
         let told = refusal(json, Kind::Servers, "quick").expect("another kind");
         assert!(told.contains("embedded") && told.contains("with servers"), "{told}");

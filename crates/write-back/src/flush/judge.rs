@@ -16,7 +16,7 @@ use writeway_core::store::Blame;
 const STRIKES: u64 = 3;
 /// The same where another row, or time, may mend it.
 const PATIENT_STRIKES: u64 = 10;
-/// So often a batch is tried as it is where nobody blames its rows.
+/// So often a batch is tried as it is where nobody blames its rows; its parts, once it was halved, each once.
 const TRIES: u64 = 5;
 /// So many tries nobody reported the end of: whoever tries it dies of it.
 const DEATHS: u64 = 3;
@@ -41,6 +41,8 @@ pub(super) struct Case {
     pub(super) strikes: u64,
     /// It was made by halving another, and not tried yet.
     pub(super) untried: bool,
+    /// It is a part of one that was halved: what fails is being looked for.
+    pub(super) searching: bool,
     /// Something has landed since a row was last suspected though nobody blamed it.
     pub(super) landed: bool,
     /// There is room for another dead letter.
@@ -61,11 +63,11 @@ pub(super) enum Next {
 }
 
 pub(super) fn judge(case: Case) -> Next {
-    let Case { failures, blame, deaths, alone, strikes, untried, landed, room } = case;
+    let Case { failures, blame, deaths, alone, strikes, untried, searching, landed, room } = case;
     let is_suspect = alone && strikes > 0;
     let enough = match blame.filter(|_| failures > 0) {
         Some(Blame::Row | Blame::Parent) => true,
-        Some(Blame::Table | Blame::Server) => is_suspect || (failures >= TRIES && landed),
+        Some(Blame::Table | Blame::Server) => is_suspect || (landed && (searching || failures >= TRIES)),
         None => deaths > DEATHS,
     };
     if untried || !enough {
@@ -100,6 +102,7 @@ mod tests {
         alone: false,
         strikes: 0,
         untried: false,
+        searching: false,
         landed: true,
         room: true,
     };
@@ -124,6 +127,8 @@ mod tests {
             let case = Case { blame: Some(blame), ..CASE };
             assert_eq!(judge(Case { failures: TRIES - 1, ..case }), Next::Flush);
             assert_eq!(judge(Case { failures: TRIES, ..case }), Next::Split);
+            assert_eq!(judge(Case { searching: true, ..case }), Next::Split, "the others wait for it");
+            assert_eq!(judge(Case { searching: true, landed: false, ..case }), Next::Flush);
             assert_eq!(
                 judge(Case { failures: 1_000_000, landed: false, ..case }),
                 Next::Flush,

@@ -44,6 +44,8 @@ pub(super) struct Trouble {
     before: Option<(Blame, String)>,
     /// The first half of another, not tried yet.
     untried: Option<BatchId>,
+    /// The same, tried or not.
+    part: Option<BatchId>,
     /// So many keys a batch may hold until enough has landed since a split: another bad row need not be looked for from the start.
     limit: Option<u64>,
     /// How many batches had landed when a row was last suspected though nobody blamed it.
@@ -123,6 +125,7 @@ where
             strikes: claimed.strikes,
             blame: trouble.of(claimed.id).map(|(blame, _)| *blame),
             untried: trouble.untried == Some(claimed.id),
+            searching: trouble.part == Some(claimed.id),
             landed: trouble.suspected_at.is_none_or(|at| landed > at),
             room: dead < self.max_dead,
         })
@@ -191,7 +194,7 @@ where
         }
         Counters::add(&self.counters.splits, 1);
         tracing::info!(name: "flush.split", shard = ?at.shard, rows = count, "a batch fails: its first half is tried alone");
-        trouble.untried = Some(batch);
+        (trouble.untried, trouble.part) = (Some(batch), Some(batch));
         trouble.limit = Some((count as u64 / 2).max(1));
         Ok(())
     }
