@@ -5,6 +5,7 @@ use std::future::Future;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::Bytes;
 use crate::codec::Row;
 use crate::entry::increments::Increments;
 use crate::error::Result;
@@ -108,20 +109,24 @@ pub trait CountStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Snapshot<Self::Key, Self::Counts>>> + Send;
 }
 
-/// As they lie in the journal. What is zero is left out.
-pub(crate) fn increments<C: Counts>(key: Vec<u8>, counts: &C) -> Increments {
-    let fields = C::FIELDS.iter().enumerate().filter(|(field, _)| counts.at(*field) != 0);
-    Increments { key, fields: fields.map(|(field, name)| (name.as_bytes().to_vec(), counts.at(field))).collect() }
+/// Increments as they lie in the journal, with the payload of their key. What is zero is left out.
+#[must_use]
+pub fn to_journal<C: Counts>(key: Bytes, by: &C) -> Bytes {
+    let fields = C::FIELDS.iter().enumerate().filter(|(field, _)| by.at(*field) != 0);
+    let fields = fields.map(|(field, name)| (name.as_bytes().to_vec(), by.at(field))).collect();
+    Increments { key, fields }.to_bytes()
 }
 
-/// What increments say. `None` if one is of a field that this type does not have.
-pub(crate) fn counts_of<C: Counts>(increments: &Increments) -> Option<C> {
+/// The payload of the key, and what was added; `None` if it cannot be read, or is of a field that this type does not have.
+#[must_use]
+pub fn from_journal<C: Counts>(value: &[u8]) -> Option<(Bytes, C)> {
+    let increments = Increments::from_bytes(value)?;
     let mut counts = C::default();
     for (name, by) in &increments.fields {
         let field = C::FIELDS.iter().position(|known| known.as_bytes() == name)?;
         *counts.at_mut(field) = *by;
     }
-    Some(counts)
+    Some((increments.key, counts))
 }
 
 #[cfg(test)]
@@ -138,10 +143,10 @@ mod tests {
     #[test]
     fn fields_go_by_their_names() {
         let counts = PostCounts { likes: 1, views: -3 };
-        let increments = increments(b"7".to_vec(), &counts);
-        assert_eq!(counts_of(&increments), Some(counts));
-        let other = Increments { fields: vec![(b"shares".to_vec(), 1)], ..increments };
-        assert_eq!(counts_of::<PostCounts>(&other), None, "another release's field");
+        let value = to_journal(b"7".to_vec(), &counts);
+        assert_eq!(from_journal(&value), Some((b"7".to_vec(), counts)));
+        let other = Increments { key: b"7".to_vec(), fields: vec![(b"shares".to_vec(), 1)] };
+        assert_eq!(from_journal::<PostCounts>(&other.to_bytes()), None, "another release's field");
     }
 
     #[test]

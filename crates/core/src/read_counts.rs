@@ -16,8 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Ask, Bytes, Fill, Id, Lease};
-use crate::counts::{CountStore, Counts, Snapshot, counts_of, increments};
-use crate::entry::increments::Increments;
+use crate::counts::{CountStore, Counts, Snapshot, from_journal};
 use crate::error::{Error, Result};
 use crate::journal::{Count, Counted, Journal, PAGE, Shard};
 use crate::key::KeySpace;
@@ -60,20 +59,6 @@ impl<C: Counts> Bases<C> {
     fn open(&self, at: &[u8], entry: &[u8]) -> Option<Base<C>> {
         self.0.row(at, entry).flatten()
     }
-}
-
-/// Increments as they lie in the journal. The payload is of the key.
-#[must_use]
-pub fn to_journal<C: Counts>(key: Vec<u8>, by: &C) -> Bytes {
-    increments(key, by).to_bytes()
-}
-
-/// The payload of the key, and what was added; `None` if it cannot be read.
-#[must_use]
-pub fn from_journal<C: Counts>(value: &[u8]) -> Option<(Vec<u8>, C)> {
-    let increments = Increments::from_bytes(value)?;
-    let counts = counts_of(&increments)?;
-    Some((increments.key, counts))
 }
 
 /// Reads of one namespace of counters.

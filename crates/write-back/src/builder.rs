@@ -55,8 +55,8 @@ impl<S, H> WriteBackBuilder<S, H> {
         /// ever after. Defaults to 16; 1 to 1,024.
         shards = |settings, n: u16| settings.shards = n;
 
-        /// How long a change may wait before it is flushed; changes of one row that come sooner are coalesced. Defaults to
-        /// 200 ms; 1 ms to 1 h.
+        /// How long a change may wait before it is flushed, together with all of its shard that came since; changes of one row that come
+        /// sooner are coalesced. Defaults to 200 ms; 1 ms to 1 h.
         max_delay = |settings, d: Duration| settings.max_delay = d;
 
         /// How many rows one flush may hold, and how many dirty rows of a shard are flushed without waiting for the delay.

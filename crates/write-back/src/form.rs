@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 use writeway_core::cache::Bytes;
 use writeway_core::change::Change;
 use writeway_core::codec;
-use writeway_core::counts::{Counts, Tally};
+use writeway_core::counts::{Counts, Tally, from_journal, to_journal};
 use writeway_core::error::{Error, Result};
 use writeway_core::key::Key;
 use writeway_core::read::Reads;
-use writeway_core::read_counts::{Bases, from_journal, to_journal};
+use writeway_core::read_counts::Bases;
 use writeway_core::store::FencedStore;
 
 /// Of one namespace.

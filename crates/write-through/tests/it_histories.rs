@@ -45,15 +45,8 @@ struct Rig {
 }
 
 async fn rig(test: &str) -> Option<Rig> {
-    let given = Given::from_env()?;
-    let Some(mut redis) = servers::Redis::from_env().expect("redis starts") else {
-        println!("SKIPPED: needs WRITEWAY_REDIS_SERVER");
-        return None;
-    };
     // A Redis that is killed must not lose a barrier.
-    redis.fsync_always();
-    tokio::task::block_in_place(|| redis.restart()).expect("restarted");
-    let given = given.with_redis(redis.url());
+    let (given, redis) = Given::from_env()?.with_lasting_redis()?;
     let schema = Schema::make(&given.database, &format!("it_histories_{test}")).await;
     let proxy = Proxy::start(given.database_address()).await.expect("a free port");
     let proxied = Schema::of(&given.with_database_at(proxy.port()).database, schema.name()).without_fsync();

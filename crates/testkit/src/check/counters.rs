@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use writeway_core::cache::Bytes;
 use writeway_core::codec;
+use writeway_core::counts::from_journal;
 use writeway_core::entry::VALUE_HEADER;
 use writeway_core::journal::Reason;
-use writeway_core::read_counts::from_journal;
 
 use super::write_back::{self, Durable};
 use crate::explorer::{Verdict, Violation, World};

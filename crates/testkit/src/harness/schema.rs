@@ -16,6 +16,8 @@ use writeway_core::sql::{Cached, Pool, ServerTimeouts, Sql, SqlTable};
 use writeway_core::tasks::until;
 use writeway_core::{bb8, bulk_upsert, key_among};
 
+use crate::servers;
+
 /// How long a connection may take to be made.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
@@ -108,6 +110,22 @@ impl Given {
         };
         let prefix = get("WRITEWAY_PREFIX").unwrap_or_else(|| format!("writeway-test-{}", std::process::id()));
         Some(Given { redis, database, prefix })
+    }
+
+    /// The same with a Redis of the test's own, which has on its disk whatever it acknowledged: one that is killed loses none of it.
+    /// `None`, and says so, where there is none.
+    ///
+    /// # Panics
+    /// If it does not start, or outside of a runtime of several threads.
+    #[must_use]
+    pub fn with_lasting_redis(&self) -> Option<(Given, servers::Redis)> {
+        let Some(mut redis) = servers::Redis::from_env().expect("redis starts") else {
+            println!("SKIPPED: needs WRITEWAY_REDIS_SERVER");
+            return None;
+        };
+        redis.fsync_always();
+        tokio::task::block_in_place(|| redis.restart()).expect("restarted");
+        Some((self.with_redis(redis.url()), redis))
     }
 
     /// The cache of one test.

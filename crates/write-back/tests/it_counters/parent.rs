@@ -78,15 +78,8 @@ pub(crate) struct Parent {
 impl Parent {
     /// `None`, and says so, where a server is missing.
     pub(crate) async fn new(plan: Plan) -> Option<Parent> {
-        let given = Given::from_env()?;
-        let Some(mut redis) = servers::Redis::from_env().expect("redis starts") else {
-            println!("SKIPPED: needs WRITEWAY_REDIS_SERVER");
-            return None;
-        };
         // Else a Redis that is killed loses what it acknowledged while it waited for the disk.
-        redis.fsync_always();
-        tokio::task::block_in_place(|| redis.restart()).expect("restarted");
-        let given = given.with_redis(redis.url());
+        let (given, redis) = Given::from_env()?.with_lasting_redis()?;
         let schema = Schema::make(&given.database, &format!("it_counters_{}", plan.form)).await;
         schema.run(CREATE).await;
         // Removed with the server.

@@ -126,15 +126,8 @@ impl Parent {
 
     /// With SQL as given, and a Redis of its own.
     pub(crate) async fn over(plan: Plan, given: Given) -> Option<Parent> {
-        let redis = servers::Redis::from_env().expect("redis starts");
-        if redis.is_none() {
-            println!("SKIPPED: needs WRITEWAY_REDIS_SERVER");
-        }
-        let mut redis = redis?;
         // Else a Redis that is killed loses what it acknowledged while it waited for the disk.
-        redis.fsync_always();
-        tokio::task::block_in_place(|| redis.restart()).expect("restarted");
-        let given = given.with_redis(redis.url());
+        let (given, redis) = given.with_lasting_redis()?;
         let schema = Schema::make(&given.database, &format!("it_crash_{}", plan.form)).await;
         let ledger = Ledger::begin(&schema).await;
         let journal = given.cache("crash").await.into();
