@@ -128,7 +128,11 @@ mod tests {
             assert_eq!(judge(Case { failures: TRIES - 1, ..case }), Next::Flush);
             assert_eq!(judge(Case { failures: TRIES, ..case }), Next::Split);
             assert_eq!(judge(Case { searching: true, ..case }), Next::Split, "the others wait for it");
-            assert_eq!(judge(Case { searching: true, landed: false, ..case }), Next::Flush);
+            assert_eq!(
+                judge(Case { searching: true, landed: false, ..case }),
+                Next::Flush,
+                "invariant violated: while nothing lands, no row is suspected"
+            );
             assert_eq!(
                 judge(Case { failures: 1_000_000, landed: false, ..case }),
                 Next::Flush,
